@@ -1,0 +1,1 @@
+"""Convex Memory, the library: adapters over Convex functions, embedded or remote."""

@@ -1,0 +1,142 @@
+"""The embedded deployment: every function in this process, over one SQLite file."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from convex_memory.deployment import NATIVE_VECTOR_ACTION, Kind
+from convex_memory.errors import (
+    DeploymentTimeout,
+    FunctionNotDeployed,
+    InvalidArgument,
+    LimitExceeded,
+)
+from convex_memory.limits import ARGUMENTS_BYTES_MAX
+from convex_memory.values import Value, check
+
+if TYPE_CHECKING:
+    from convex_memory.embedded.engine import Engine
+    from convex_memory.embedded.functions.function import Function
+
+DATABASE_NAME: Final = "memory.db"
+ADMIN_KEY_NAME: Final = "admin.key"
+
+
+class EmbeddedDeployment:
+    """A `Deployment` in one folder. Nothing is opened before the first call.
+
+    Several processes may have the same folder open, and several event loops one deployment.
+
+    Args:
+        folder: Where the database lives; made when missing. A local disk, not a network share.
+        now_ms: The clock, in milliseconds since the epoch.
+    """
+
+    def __init__(self, folder: Path | str, *, now_ms: Callable[[], float] | None = None) -> None:
+        self.folder = Path(folder)
+        self._now_ms = now_ms
+        self._engine: Engine | None = None
+        self._functions: Mapping[str, Function] = {}
+
+    def __repr__(self) -> str:
+        return f"EmbeddedDeployment({str(self.folder)!r})"
+
+    async def __aenter__(self) -> EmbeddedDeployment:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    def kind_of(self, path: str) -> Kind | None:
+        """Return what the function at `path` must be called as, or None if there is none."""
+        self._load()
+        function = self._functions.get(_canonical(path))
+        return None if function is None else function.kind
+
+    async def call(
+        self,
+        kind: Kind,
+        path: str,
+        args: Mapping[str, Value],
+        *,
+        timeout_ms: int | None = None,
+        retry: bool | None = None,
+    ) -> Value:
+        """Run one function (see `Deployment.call`). `retry` has nothing to do here."""
+        engine = self._load()
+        function = self._functions.get(_canonical(path))
+        if function is None:
+            raise FunctionNotDeployed(f"Could not find function for '{path}'.")
+        if function.kind != kind:
+            raise InvalidArgument(
+                f"{path} is a {function.kind} and was called as a {kind}.",
+                details={"kind": function.kind},
+            )
+        admitted = _admitted(path, args)
+        run = engine.read if function.reads(admitted) else engine.write
+        if not timeout_ms:
+            return await _answer(run(lambda documents: function.handler(documents, admitted)))
+        try:
+            async with asyncio.timeout(timeout_ms / 1000):
+                return await _answer(run(lambda documents: function.handler(documents, admitted)))
+        except TimeoutError as error:
+            raise DeploymentTimeout(
+                f"{path} gave no answer in {timeout_ms} ms. A write may still have happened."
+            ) from error
+
+    async def aclose(self) -> None:
+        """Finish what is queued and close the file. Idempotent."""
+        if self._engine is not None:
+            await self._engine.aclose()
+
+    def _load(self) -> Engine:
+        # Imported on first use: a server answers `tools/list` before it needs any of this.
+        if self._engine is None:
+            from convex_memory.embedded.engine import Engine
+            from convex_memory.embedded.functions import FUNCTIONS
+            from convex_memory.embedded.functions.memory.threads import continue_removals
+
+            self._functions = FUNCTIONS
+            self._engine = Engine(
+                self.folder / DATABASE_NAME, now_ms=self._now_ms, when_idle=continue_removals
+            )
+        return self._engine
+
+
+async def _answer(running: Any) -> Value:
+    from convex_memory.embedded.functions.function import SoftRefusal
+
+    try:
+        value: Value = await running
+    except SoftRefusal as refusal:
+        return {"ok": False, "error": refusal.text}
+    return value
+
+
+def _canonical(path: str) -> str:
+    """Both `a/b.js:f` and `a/b:f` name the function `f` of module `a/b`."""
+    module, separator, name = path.partition(":")
+    return f"{module.removesuffix('.js')}:{name if separator else 'default'}"
+
+
+def _admitted(path: str, args: Mapping[str, Value]) -> Mapping[str, Any]:
+    """Check the arguments as Convex would before it runs a function."""
+    if _canonical(path) == NATIVE_VECTOR_ACTION and isinstance(args.get("filter"), Mapping):
+        # Mastra's adapter sends `$or`, a name that hosted Convex refuses; here it may pass.
+        given: Any = args["filter"]
+        if "$or" in given:
+            args = {**args, "filter": {"or": given["$or"], **_without_or(given)}}
+    size = check(args)
+    if size > ARGUMENTS_BYTES_MAX:
+        raise LimitExceeded(
+            f"Arguments for {path} are too large (actual: {size / 2**20:.1f} MiB, limit: "
+            f"{ARGUMENTS_BYTES_MAX / 2**20:.0f} MiB). Send less at a time."
+        )
+    return args
+
+
+def _without_or(given: Mapping[str, Value]) -> dict[str, Value]:
+    return {name: value for name, value in given.items() if name != "$or"}

@@ -1,0 +1,437 @@
+"""Rows of the deployment's tables, as one transaction reads and writes them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sqlite3
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, Literal
+
+from convex_memory.embedded import search_text
+from convex_memory.embedded.tables import MESSAGES, Field, Table
+from convex_memory.errors import InvalidArgument, LimitExceeded
+from convex_memory.limits import DOCUMENT_BYTES_MAX, DOCUMENT_NESTING_MAX
+from convex_memory.values import Value, check
+
+Record = dict[str, Any]
+"""Field name → value. An absent field is an absent key."""
+
+
+class _Removed:
+    """Marks a field that a patch takes away."""
+
+    def __repr__(self) -> str:
+        return "REMOVED"
+
+
+REMOVED: Final = _Removed()
+
+_NULL_NUMBER: Final = b"\0"
+_FLOAT32, _FLOAT64 = b"f", b"d"
+_CROCKFORD = bytes.maketrans(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789abcdefghjkmnpqrstvwxyz"
+)
+
+
+class NeedsWrite(Exception):
+    """A read found that it has to write; the engine runs it again on the writer."""
+
+
+@dataclass(slots=True)
+class Row:
+    """One stored row. `sequence` is its place in creation order, never used twice."""
+
+    sequence: int
+    created: float
+    fields: Record
+
+
+class Documents:
+    """Every table, inside one transaction.
+
+    Args:
+        connection: The connection that holds the transaction.
+        salt: Eight random bytes of this deployment, part of every `_id`.
+        now_ms: The clock, in milliseconds since the epoch.
+        create_time: Gives the `_creationTime` of the next new row, in milliseconds.
+        writable: Whether this transaction may write; if not, a write raises `NeedsWrite`.
+    """
+
+    __slots__ = ("_create_time", "_salt", "connection", "now_ms", "writable")
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        salt: bytes,
+        now_ms: Callable[[], float],
+        create_time: Callable[[], float],
+        *,
+        writable: bool,
+    ) -> None:
+        self.connection = connection
+        self.writable = writable
+        self.now_ms = now_ms
+        self._salt = salt
+        self._create_time = create_time
+
+    # --- Reading
+
+    def first(self, table: Table, **equals: Value) -> Row | None:
+        """Return the oldest row whose fields equal those given, or None."""
+        return next(self.scan(table, equals, limit=1), None)
+
+    def scan(
+        self,
+        table: Table,
+        equals: Mapping[str, Value],
+        *,
+        order: Sequence[str] = (),
+        descending: bool = False,
+        where: str = "",
+        bound: Sequence[Any] = (),
+        limit: int | None = None,
+    ) -> Iterator[Row]:
+        """Yield rows in the order of `order`, then of creation.
+
+        Args:
+            table: Where to look.
+            equals: Fields that must equal these values, in the order of the index meant.
+                `None` matches an explicit null, not a missing field.
+            order: Further fields of that index to sort by.
+            descending: Turns the whole order around.
+            where: More SQL over the columns, each quoted, with `?` for values.
+            bound: The values of `where`.
+            limit: Most rows to yield.
+        """
+        conditions = [f'"{name}" = ?' for name in equals]
+        if where:
+            conditions.append(where)
+        direction = " DESC" if descending else ""
+        keys = ", ".join(f'"{name}"{direction}' for name in (*order, "_sequence"))
+        sql = (
+            f"{_select(table)}"
+            f"{' WHERE ' + ' AND '.join(conditions) if conditions else ''}"
+            f" ORDER BY {keys}{' LIMIT ?' if limit is not None else ''}"
+        )
+        values = [_column_value(table.fields[name], value) for name, value in equals.items()]
+        cursor = self.connection.execute(
+            sql, (*values, *bound, *((limit,) if limit is not None else ()))
+        )
+        decode = _decoder(table)
+        for columns in cursor:
+            yield decode(columns)
+
+    def at(self, table: Table, sequence: int) -> Row | None:
+        """Return the row with this sequence, or None."""
+        return next(self.scan(table, {}, where='"_sequence" = ?', bound=(sequence,)), None)
+
+    def count(self, table: Table, equals: Mapping[str, Value], limit: int | None = None) -> int:
+        """Count rows whose fields equal those given, looking at `limit` of them at most."""
+        where = " AND ".join(f'"{name}" = ?' for name in equals) or "1"
+        values = [_column_value(table.fields[name], value) for name, value in equals.items()]
+        rows = f'"{table.name}" WHERE {where}'
+        sql = f"SELECT count(*) FROM {rows}"
+        if limit is not None:
+            sql = f"SELECT count(*) FROM (SELECT 1 FROM {rows} LIMIT ?)"
+            values.append(limit)
+        return int(self.connection.execute(sql, values).fetchone()[0])
+
+    def doc(self, table: Table, row: Row) -> Record:
+        """Return the row as a Doc of the wire protocol, with `_id` and `_creationTime`."""
+        return {
+            **row.fields,
+            "_id": self.id_of(table, row.sequence),
+            "_creationTime": row.created,
+        }
+
+    def id_of(self, table: Table, sequence: int) -> str:
+        """Return the `_id` of a row: 31 characters of base32, as Convex's ids are."""
+        body = bytes([table.number]) + self._salt + sequence.to_bytes(8, "big")
+        raw = base64.b32encode(body + _fletcher16(body))
+        return raw.translate(_CROCKFORD, b"=").decode()
+
+    def sequence_of(self, table: Table, document_id: str) -> int | None:
+        """Return the sequence inside an `_id` of this deployment and table, or None."""
+        try:
+            raw = document_id.encode("ascii").translate(_CROCKFORD_BACK)
+            body = base64.b32decode(raw + b"=" * (-len(raw) % 8))
+        except ValueError:
+            return None
+        if (
+            len(body) != 19
+            or body[:9] != bytes([table.number]) + self._salt
+            or body[17:] != _fletcher16(body[:17])
+        ):
+            return None
+        return int.from_bytes(body[9:17], "big")
+
+    # --- Writing
+
+    def will_write(self) -> None:
+        """Raise `NeedsWrite` where this transaction may only read."""
+        if not self.writable:
+            raise NeedsWrite
+
+    def insert(self, table: Table, record: Record) -> Row:
+        """Add a row.
+
+        Raises:
+            InvalidArgument: The record breaks the table's declaration.
+            LimitExceeded: It is larger or deeper than a document may be.
+        """
+        self.will_write()
+        columns = _checked_columns(table, record)
+        created = self._create_time()
+        cursor = self.connection.execute(_insert(table), (created, *columns))
+        row = Row(int(cursor.lastrowid or 0), created, record)
+        self._wrote(table, row, "insert")
+        return row
+
+    def patch(self, table: Table, row: Row, changes: Record) -> Row:
+        """Replace the fields named in `changes`; a `REMOVED` value takes the field away.
+
+        `_id` and `_creationTime` are accepted when they equal the stored ones.
+
+        Raises:
+            InvalidArgument: The result breaks the table's declaration, or a system field
+                would change.
+            LimitExceeded: The result is larger or deeper than a document may be.
+        """
+        self.will_write()
+        fields = dict(row.fields)
+        for name, value in changes.items():
+            if name == "_id" and value == self.id_of(table, row.sequence):
+                continue
+            if name == "_creationTime" and value == row.created:
+                continue
+            if value is REMOVED:
+                fields.pop(name, None)
+            else:
+                fields[name] = value
+        columns = _checked_columns(table, fields)
+        self.connection.execute(_update(table), (*columns, row.sequence))
+        changed = Row(row.sequence, row.created, fields)
+        self._wrote(table, changed, "update", row)
+        return changed
+
+    def delete(self, table: Table, row: Row) -> None:
+        """Remove a row."""
+        self.will_write()
+        self.connection.execute(
+            f'DELETE FROM "{table.name}" WHERE "_sequence" = ?',
+            (row.sequence,),
+        )
+        self._wrote(table, row, "delete")
+
+    def upsert(self, table: Table, record: Record, found: Row | None) -> Row:
+        """Patch `found` with the record, or insert the record when there is none."""
+        return self.insert(table, record) if found is None else self.patch(table, found, record)
+
+    def _wrote(
+        self,
+        table: Table,
+        row: Row,
+        kind: Literal["insert", "update", "delete"],
+        before: Row | None = None,
+    ) -> None:
+        if table is MESSAGES:
+            search_text.follow(self.connection, row.sequence, row.fields, kind, before)
+        if not table.followed:
+            return
+        rows = [row]
+        if before is not None and table.thread_field is not None:
+            moved = before.fields.get(table.thread_field) != row.fields.get(table.thread_field)
+            rows = [before, row] if moved else rows
+        self.connection.executemany(
+            "INSERT INTO changes (at, table_name, id, kind, thread, resource) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    row.created,
+                    table.name,
+                    each.fields.get("id"),
+                    kind,
+                    each.fields.get(table.thread_field) if table.thread_field else None,
+                    each.fields.get(table.resource_field) if table.resource_field else None,
+                )
+                for each in rows
+            ],
+        )
+
+
+_CROCKFORD_BACK = bytes.maketrans(
+    b"0123456789abcdefghjkmnpqrstvwxyz", b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+)
+
+
+def _fletcher16(body: bytes) -> bytes:
+    low = high = 0
+    for byte in body:
+        low = (low + byte) % 255
+        high = (high + low) % 255
+    return bytes((low, high))
+
+
+# --- Fields and columns
+
+
+@lru_cache(maxsize=64)
+def _select(table: Table) -> str:
+    names = ", ".join(f'"{name}"' for name in ("_sequence", "_created", *table.fields))
+    return f'SELECT {names} FROM "{table.name}"'
+
+
+@lru_cache(maxsize=64)
+def _insert(table: Table) -> str:
+    names = ", ".join(f'"{name}"' for name in ("_created", *table.fields))
+    marks = ", ".join("?" * (len(table.fields) + 1))
+    return f'INSERT INTO "{table.name}" ({names}) VALUES ({marks})'
+
+
+@lru_cache(maxsize=64)
+def _update(table: Table) -> str:
+    names = ", ".join(f'"{name}" = ?' for name in table.fields)
+    return f'UPDATE "{table.name}" SET {names} WHERE "_sequence" = ?'
+
+
+@lru_cache(maxsize=64)
+def _decoder(table: Table) -> Callable[[Sequence[Any]], Row]:
+    plain = tuple(
+        (position, field.name)
+        for position, field in enumerate(table.fields.values(), 2)
+        if field.kind == "string" and not field.nullable
+    )
+    coded = tuple(
+        (position, field)
+        for position, field in enumerate(table.fields.values(), 2)
+        if field.kind != "string" or field.nullable
+    )
+
+    def decode(columns: Sequence[Any]) -> Row:
+        fields = {name: columns[at] for at, name in plain if columns[at] is not None}
+        for at, field in coded:
+            if columns[at] is not None:
+                fields[field.name] = _field_value(field, columns[at])
+        return Row(columns[0], columns[1], fields)
+
+    return decode
+
+
+def _field_value(field: Field, column: Any) -> Any:
+    if field.kind == "string":
+        return None if column == 0 else column
+    if field.kind in ("any", "strings"):
+        return json.loads(column)
+    if field.kind == "vector":
+        return read_vector(column)
+    if column == _NULL_NUMBER:
+        return None
+    return bool(column) if field.kind == "boolean" else column
+
+
+def _column_value(field: Field, value: Any) -> Any:
+    """Return what the column holds for a value of the right type; other types never match."""
+    if value is None:
+        return {"string": 0, "any": "null", "strings": "null"}.get(field.kind, _NULL_NUMBER)
+    if field.kind == "string":
+        return value if isinstance(value, str) else b"no such text"
+    if field.kind == "number":
+        return value if _is_number(value) else b"no such number"
+    if field.kind == "boolean":
+        return int(value) if isinstance(value, bool) else b"no such boolean"
+    if field.kind == "vector":
+        return write_vector(value)
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _checked_columns(table: Table, record: Record) -> list[Any]:
+    columns: list[Any] = []
+    known = 0
+    for name, field in table.fields.items():
+        if name not in record:
+            if not field.optional:
+                raise InvalidArgument(
+                    f"A row of {table.name} needs the field {name} ({field.kind})."
+                )
+            columns.append(None)
+            continue
+        known += 1
+        value = record[name]
+        if not _fits(field, value):
+            raise InvalidArgument(_misfit(table, field, value))
+        columns.append(_column_value(field, value))
+    if known != len(record):
+        extra = sorted(set(record) - set(table.fields))
+        raise InvalidArgument(
+            f"A row of {table.name} has no field {extra[0]}; its fields are "
+            f"{', '.join(table.fields)}."
+        )
+    size = check(record, table.name, nesting_max=DOCUMENT_NESTING_MAX)
+    if size > DOCUMENT_BYTES_MAX:
+        raise LimitExceeded(
+            f"A row of {table.name} would be {size:,} bytes; a document holds at most "
+            f"{DOCUMENT_BYTES_MAX:,} (1 MiB). Split it into several.",
+            details={"limitBytes": DOCUMENT_BYTES_MAX, "bytes": size},
+        )
+    return columns
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_FITS: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "string": lambda value: isinstance(value, str),
+    "number": _is_number,
+    "boolean": lambda value: isinstance(value, bool),
+    "any": lambda value: True,
+    "strings": lambda value: (
+        isinstance(value, list) and all(isinstance(item, str) for item in value)
+    ),
+    "vector": lambda value: isinstance(value, list) and all(map(_is_number, value)),
+}
+
+
+def _fits(field: Field, value: Any) -> bool:
+    if value is None and field.kind != "any":
+        return field.nullable
+    if field.choices is not None and value not in field.choices:
+        return False
+    return _FITS[field.kind](value)
+
+
+def _misfit(table: Table, field: Field, value: Any) -> str:
+    wanted = (
+        f"one of {', '.join(sorted(field.choices))}"
+        if field.choices
+        else {"strings": "array of string", "vector": "array of number"}.get(field.kind, field.kind)
+    )
+    null = " or null" if field.nullable else ""
+    got = "null" if value is None else type(value).__name__
+    return f"Field {field.name} of {table.name} must be {wanted}{null}, not {got}."
+
+
+# --- Vectors
+
+
+def write_vector(values: Sequence[float]) -> bytes:
+    """Pack a vector: float32 when that loses nothing, else float64; the last byte says which.
+
+    The tag stands last so that the numbers stay aligned for whoever maps the blob.
+    """
+    wide = array("d", values)
+    narrow = array("f", wide)
+    if array("d", narrow) == wide:
+        return narrow.tobytes() + _FLOAT32
+    return wide.tobytes() + _FLOAT64
+
+
+def read_vector(blob: bytes) -> list[float]:
+    """Unpack what `write_vector` packed."""
+    numbers = array(chr(blob[-1]))
+    numbers.frombytes(blob[:-1])
+    return numbers.tolist()

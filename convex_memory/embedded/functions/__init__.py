@@ -1,0 +1,76 @@
+"""Every function of the embedded deployment, by path. `convex/` has the same, file for file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from convex_memory.deployment import (
+    CACHE_FUNCTION,
+    NATIVE_VECTOR_ACTION,
+    NATIVE_VECTOR_MUTATION,
+    NATIVE_VECTOR_QUERY,
+    STORAGE_FUNCTION,
+)
+from convex_memory.embedded.documents import Documents
+from convex_memory.embedded.functions.function import (
+    Args,
+    Function,
+    action,
+    allow_only,
+    mutation,
+    query,
+)
+from convex_memory.embedded.functions.mastra import cache, native_vector, storage
+from convex_memory.embedded.functions.memory import (
+    changes,
+    messages,
+    meta,
+    search,
+    threads,
+    vectors,
+    working,
+)
+from convex_memory.values import Value
+
+
+def _version(documents: Documents, args: Args) -> Value:
+    """Tell which of our functions this deployment has."""
+    allow_only(args)
+    return {
+        "version": meta.FUNCTIONS_VERSION,
+        "functions": sorted(path for path in FUNCTIONS if path.startswith("memory/")),
+    }
+
+
+FUNCTIONS: Final[Mapping[str, Function]] = {
+    STORAGE_FUNCTION: mutation(storage.handle, storage.reads),
+    CACHE_FUNCTION: mutation(cache.handle, cache.reads),
+    NATIVE_VECTOR_ACTION: action(native_vector.query),
+    NATIVE_VECTOR_QUERY: query(native_vector.read),
+    NATIVE_VECTOR_MUTATION: mutation(native_vector.write),
+    "memory/meta:version": query(_version),
+    "memory/meta:stats": query(meta.stats),
+    "memory/messages:save": mutation(messages.save),
+    "memory/messages:page": query(messages.page),
+    "memory/messages:around": query(messages.around),
+    "memory/messages:get": query(messages.get),
+    "memory/messages:remove": mutation(messages.remove),
+    "memory/threads:get": query(threads.get),
+    "memory/threads:list": query(threads.list_page),
+    "memory/threads:update": mutation(threads.update),
+    "memory/threads:remove": mutation(threads.remove),
+    "memory/threads:clone": mutation(threads.clone),
+    "memory/search:messages": query(search.messages),
+    "memory/working:get": query(working.get),
+    "memory/working:update": mutation(working.update),
+    "memory/vectors:search": action(vectors.search),
+    "memory/vectors:upsert": mutation(vectors.upsert),
+    "memory/vectors:update": mutation(vectors.update),
+    "memory/vectors:remove": mutation(vectors.remove),
+    "memory/vectors:createIndex": mutation(vectors.create_index),
+    "memory/vectors:describe": query(vectors.describe),
+    "memory/vectors:list": query(vectors.list_indexes),
+    "memory/changes:list": query(changes.list_after),
+}
+"""Function path → function."""

@@ -1,0 +1,67 @@
+"""Storage operations that only threads and resources have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from convex_memory.embedded.documents import Documents, Record
+from convex_memory.embedded.functions.function import Args
+from convex_memory.embedded.tables import RESOURCES, THREADS, Table
+from convex_memory.values import Value
+
+
+def update_thread(documents: Documents, args: Args) -> Value:
+    """Set title and `updatedAt`, merge metadata; null when there is no such thread.
+
+    A `title` or `metadata` that is absent is left as it is.
+    """
+    row = documents.first(THREADS, id=args.get("id"))
+    if row is None:
+        return {"ok": True, "result": None}
+    changes: Record = {name: args[name] for name in ("title", "updatedAt") if name in args}
+    if "metadata" in args:
+        changes["metadata"] = merged(row.fields.get("metadata"), args["metadata"])
+    return {"ok": True, "result": documents.doc(THREADS, documents.patch(THREADS, row, changes))}
+
+
+def update_resource(documents: Documents, args: Args) -> Value:
+    """Change a resource's working memory and metadata; create the resource when missing."""
+    row = documents.first(RESOURCES, id=args.get("resourceId"))
+    given = {name: args[name] for name in ("workingMemory", "metadata") if name in args}
+    if row is None:
+        record = {
+            "id": args.get("resourceId"),
+            "metadata": {},
+            **given,
+            "createdAt": args.get("createdAt"),
+            "updatedAt": args.get("updatedAt"),
+        }
+        documents.insert(RESOURCES, record)
+        return {"ok": True, "result": record}
+    if "metadata" in given:
+        given["metadata"] = merged(row.fields.get("metadata"), given["metadata"])
+    row = documents.patch(RESOURCES, row, {**given, "updatedAt": args.get("updatedAt")})
+    return {"ok": True, "result": documents.doc(RESOURCES, row)}
+
+
+def merged(stored: Any, given: Any) -> Record:
+    """Merge metadata at the top level; metadata stored as JSON text is read first."""
+    return {**_as_object(stored), **_as_object(given)}
+
+
+def _as_object(metadata: Any) -> Record:
+    while isinstance(metadata, str):
+        try:
+            metadata = json.loads(metadata)
+        except ValueError:
+            return {}
+    return dict(metadata) if isinstance(metadata, Mapping) else {}
+
+
+OPERATIONS: Final[Mapping[str, tuple[Table, Callable[[Documents, Args], Value]]]] = {
+    "updateThread": (THREADS, update_thread),
+    "updateResource": (RESOURCES, update_resource),
+}
+"""Operation → the one table that has it, and what runs it."""

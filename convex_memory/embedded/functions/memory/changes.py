@@ -1,0 +1,30 @@
+"""`memory/changes:list`: what was written, in order, by whichever process."""
+
+from __future__ import annotations
+
+from convex_memory.embedded.documents import Documents
+from convex_memory.embedded.functions.function import Args, allow_only, whole_argument
+from convex_memory.embedded.functions.memory.rows import scope_of
+from convex_memory.limits import CHANGES_PAGE_MAX
+from convex_memory.values import Value
+
+
+def list_after(documents: Documents, args: Args) -> Value:
+    """Return the writes after a sequence number, oldest first, and the newest number there is."""
+    allow_only(args, "after", "limit", "resourceId")
+    after = whole_argument(args, "after", 0, 2**53)
+    limit = whole_argument(args, "limit", 1, CHANGES_PAGE_MAX)
+    rows = documents.connection.execute(
+        "SELECT sequence, table_name, id, kind, thread, resource FROM changes "
+        "WHERE sequence > ?1 AND (?2 IS NULL OR resource = ?2) ORDER BY sequence LIMIT ?3",
+        (after, scope_of(args), limit),
+    ).fetchall()
+    last = documents.connection.execute("SELECT max(sequence) FROM changes").fetchone()[0] or 0
+    names = ("sequence", "table", "id", "kind", "threadId", "resourceId")
+    return {
+        "changes": [
+            {name: value for name, value in zip(names, row, strict=True) if value is not None}
+            for row in rows
+        ],
+        "last": last,
+    }

@@ -1,0 +1,256 @@
+"""`memory/messages:*`: save, page, look around, get and remove messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from convex_memory.embedded.documents import Documents, Record, Row
+from convex_memory.embedded.functions.function import (
+    Args,
+    allow_only,
+    choice_argument,
+    text_argument,
+    whole_argument,
+)
+from convex_memory.embedded.functions.memory.rows import (
+    find_message,
+    find_thread,
+    no_thread,
+    now_iso,
+    read_cursor,
+    scope_of,
+    thread_named,
+    write_cursor,
+)
+from convex_memory.embedded.tables import MESSAGES, THREADS
+from convex_memory.errors import Conflict, InvalidArgument, NotFound
+from convex_memory.limits import NEIGHBOURS_MAX, PAGE_MESSAGES_MAX, SAVE_MESSAGES_MAX
+from convex_memory.values import Value
+
+IDS_MAX: Final = 100
+"""Message ids one call takes."""
+
+
+def save(documents: Documents, args: Args) -> Value:
+    """Store messages, and their thread if it is new, in one transaction."""
+    allow_only(args, "messages", "thread", "onExisting", "now")
+    messages = _messages(args)
+    replace = choice_argument(args, "onExisting", ("keep", "replace")) == "replace"
+    now = now_iso(documents, args)
+    created = _begin_thread(documents, args.get("thread"), now)
+    touched: dict[str, None] = {}
+    results: list[Record] = []
+    for record in messages:
+        status, row = _save_one(documents, record, replace=replace)
+        results.append(
+            {"id": record["id"], "status": status, "createdAt": row.fields["createdAt"]}
+        )
+        if status != "unchanged":
+            touched[record["thread_id"]] = None
+    for thread_id in touched:
+        thread = documents.first(THREADS, id=thread_id)
+        if thread is not None and thread.fields["updatedAt"] != now:
+            documents.patch(THREADS, thread, {"updatedAt": now})
+    return {"results": results, "threadCreated": created, "threads": list(touched)}
+
+
+def page(documents: Documents, args: Args) -> Value:
+    """Return one page of a thread by index range, whatever the thread's length."""
+    allow_only(
+        args, "threadId", "limit", "resourceId", "order", "cursor", "role", "since", "until",
+        "charsMax",
+    )  # fmt: skip
+    thread = thread_named(documents, args)
+    limit = whole_argument(args, "limit", 1, PAGE_MESSAGES_MAX)
+    chars_max = whole_argument(args, "charsMax", 1, 2**53, 2**53)
+    newest = choice_argument(args, "order", ("newest", "oldest")) == "newest"
+    question = f"messages:{thread.fields['id']}:{'newest' if newest else 'oldest'}"
+    rows = _thread_rows(
+        documents,
+        thread.fields["id"],
+        descending=newest,
+        after=read_cursor(args, question, (str, int)),
+        args=args,
+    )
+    taken: list[Row] = []
+    chars = 0
+    more = False
+    for row in rows:
+        if len(taken) >= limit or (taken and chars >= chars_max):
+            more = True
+            break
+        taken.append(row)
+        chars += len(row.fields["content"])
+    cursor = (
+        write_cursor(question, taken[-1].fields["createdAt"], taken[-1].sequence) if more else None
+    )
+    return {
+        "thread": documents.doc(THREADS, thread),
+        "messages": [documents.doc(MESSAGES, row) for row in taken],
+        "cursor": cursor,
+    }
+
+
+def around(documents: Documents, args: Args) -> Value:
+    """Return a message with its neighbours in the thread, oldest first."""
+    allow_only(args, "messageId", "before", "after", "threadId", "resourceId")
+    before = whole_argument(args, "before", 0, NEIGHBOURS_MAX)
+    after = whole_argument(args, "after", 0, NEIGHBOURS_MAX)
+    message = _message_named(documents, args)
+    earlier, later = neighbours(documents, message, before, after)
+    thread = documents.first(THREADS, id=message.fields["thread_id"])
+    return {
+        "thread": documents.doc(THREADS, thread) if thread is not None else None,
+        "messages": [documents.doc(MESSAGES, row) for row in (*earlier, message, *later)],
+        "index": len(earlier),
+    }
+
+
+def get(documents: Documents, args: Args) -> Value:
+    """Return messages by id, in the order asked for; absent ones are left out."""
+    allow_only(args, "ids", "resourceId")
+    scope = scope_of(args)
+    found = [find_message(documents, each, scope) for each in dict.fromkeys(_ids(args))]
+    return {"messages": [documents.doc(MESSAGES, row) for row in found if row is not None]}
+
+
+def remove(documents: Documents, args: Args) -> Value:
+    """Delete messages by id; say which there were."""
+    allow_only(args, "ids", "threadId", "resourceId")
+    scope = scope_of(args)
+    thread_id = text_argument(args, "threadId", optional=True)
+    removed: list[str] = []
+    for message_id in dict.fromkeys(_ids(args)):
+        row = find_message(documents, message_id, scope)
+        if row is not None and thread_id in (None, row.fields["thread_id"]):
+            documents.delete(MESSAGES, row)
+            removed.append(message_id)
+    return {"removed": removed}
+
+
+def neighbours(
+    documents: Documents, message: Row, before: int, after: int
+) -> tuple[list[Row], list[Row]]:
+    """Return the messages just before and just after one, each list oldest first."""
+    position = [message.fields["createdAt"], message.sequence]
+    thread_id = message.fields["thread_id"]
+    earlier = _take(_thread_rows(documents, thread_id, descending=True, after=position), before)
+    later = _take(_thread_rows(documents, thread_id, descending=False, after=position), after)
+    return earlier[::-1], later
+
+
+# --- Saving
+
+
+def _begin_thread(documents: Documents, thread: Any, now: str) -> bool:
+    """Create the thread the messages belong to, if it is new; say whether it was."""
+    if thread is None:
+        return False
+    if not isinstance(thread, Mapping):
+        raise InvalidArgument("thread must be an object {id, resourceId, title?, metadata?}.")
+    allow_only(thread, "id", "resourceId", "title", "metadata")
+    thread_id, owner = text_argument(thread, "id"), text_argument(thread, "resourceId")
+    if find_thread(documents, thread_id, owner) is not None:
+        return False
+    if documents.first(THREADS, id=thread_id) is not None:
+        raise no_thread(thread_id)
+    documents.insert(
+        THREADS,
+        {
+            "id": thread_id,
+            "resourceId": owner,
+            "title": thread.get("title") or "",
+            "metadata": thread.get("metadata") or {},
+            "createdAt": now,
+            "updatedAt": now,
+        },
+    )
+    return True
+
+
+def _save_one(documents: Documents, record: Record, *, replace: bool) -> tuple[str, Row]:
+    row = documents.first(MESSAGES, id=record["id"])
+    if row is None:
+        return "stored", documents.insert(MESSAGES, record)
+    if replace:
+        return "replaced", documents.patch(MESSAGES, row, record)
+    if any(row.fields[name] != record[name] for name in ("thread_id", "role", "content")):
+        raise Conflict(
+            f"A message with id {record['id']!a} is already stored with other content. Use "
+            "another message id, or leave it out to have one made."
+        )
+    return "unchanged", row
+
+
+def _messages(args: Args) -> list[Record]:
+    messages = args.get("messages")
+    if not isinstance(messages, list) or not 1 <= len(messages) <= SAVE_MESSAGES_MAX:
+        raise InvalidArgument(f"messages must be an array of 1 to {SAVE_MESSAGES_MAX} messages.")
+    for position, record in enumerate(messages):
+        if not isinstance(record, Mapping) or not record.get("id"):
+            raise InvalidArgument(f"messages[{position}] must be an object with an id.")
+    ids = [record["id"] for record in messages]
+    if len(set(map(str, ids))) != len(ids):
+        raise InvalidArgument("messages holds the same id twice; each message needs its own.")
+    return [dict(record) for record in messages]
+
+
+# --- Reading
+
+
+def _thread_rows(
+    documents: Documents,
+    thread_id: str,
+    *,
+    descending: bool,
+    after: Sequence[Any] | None,
+    args: Args | None = None,
+) -> Iterator[Row]:
+    conditions: list[str] = []
+    bound: list[Any] = []
+    if after is not None:
+        comparison = "<" if descending else ">"
+        conditions.append(f'("createdAt", "_sequence") {comparison} (?, ?)')
+        bound += after
+    for name, condition in (("since", '"createdAt" >= ?'), ("until", '"createdAt" < ?')):
+        value = text_argument(args or {}, name, optional=True)
+        if value is not None:
+            conditions.append(condition)
+            bound.append(value)
+    role = text_argument(args or {}, "role", optional=True)
+    if role is not None:
+        conditions.append('"role" = ?')
+        bound.append(role)
+    return documents.scan(
+        MESSAGES,
+        {"thread_id": thread_id},
+        order=("createdAt",),
+        descending=descending,
+        where=" AND ".join(conditions),
+        bound=bound,
+    )
+
+
+def _take(rows: Iterator[Row], count: int) -> list[Row]:
+    return [row for row, _ in zip(rows, range(count), strict=False)] if count else []
+
+
+def _message_named(documents: Documents, args: Args) -> Row:
+    message_id = text_argument(args, "messageId")
+    row = find_message(documents, message_id, scope_of(args))
+    thread_id = text_argument(args, "threadId", optional=True)
+    if row is None or thread_id not in (None, row.fields["thread_id"]):
+        raise NotFound(f"There is no message {message_id!a}" + (" in this thread." if thread_id else "."))
+    return row
+
+
+def _ids(args: Args) -> list[str]:
+    ids = args.get("ids")
+    if (
+        not isinstance(ids, list)
+        or not 1 <= len(ids) <= IDS_MAX
+        or not all(isinstance(each, str) and each for each in ids)
+    ):
+        raise InvalidArgument(f"ids must be an array of 1 to {IDS_MAX} message ids.")
+    return ids

@@ -1,0 +1,221 @@
+"""`memory/threads:*`: get, list, update, remove and clone threads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import uuid4
+
+from convex_memory.embedded.documents import Documents, Record, Row
+from convex_memory.embedded.functions.function import (
+    Args,
+    allow_only,
+    choice_argument,
+    text_argument,
+    whole_argument,
+)
+from convex_memory.embedded.functions.memory.rows import (
+    find_thread,
+    merged_metadata,
+    now_iso,
+    read_cursor,
+    scope_of,
+    thread_named,
+    write_cursor,
+)
+from convex_memory.embedded.tables import MESSAGES, THREADS
+from convex_memory.errors import Conflict, InvalidArgument, LimitExceeded
+from convex_memory.limits import CASCADE_DELETE_ROWS, CLONE_MESSAGES_MAX, PAGE_THREADS_MAX
+from convex_memory.values import Value
+
+_ORDERS: Final[Mapping[str, str]] = {"updatedAt": "by_updated", "createdAt": "by_created"}
+
+
+def get(documents: Documents, args: Args) -> Value:
+    """Return a thread, or null, and how many messages it has."""
+    allow_only(args, "threadId", "resourceId")
+    row = find_thread(documents, text_argument(args, "threadId"), scope_of(args))
+    if row is None:
+        return {"thread": None, "messages": 0}
+    return {
+        "thread": documents.doc(THREADS, row),
+        "messages": documents.count(MESSAGES, {"thread_id": row.fields["id"]}),
+    }
+
+
+def list_page(documents: Documents, args: Args) -> Value:
+    """Return one page of threads, by when they were last written to or created."""
+    allow_only(args, "limit", "resourceId", "order", "by", "cursor")
+    limit = whole_argument(args, "limit", 1, PAGE_THREADS_MAX)
+    by = choice_argument(args, "by", tuple(_ORDERS))
+    order = choice_argument(args, "order", ("newest", "oldest"))
+    scope = scope_of(args)
+    question = f"threads:{scope}:{by}:{order}"
+    after = read_cursor(args, question, (str, int))
+    comparison = "<" if order == "newest" else ">"
+    rows = list(
+        documents.scan(
+            THREADS,
+            {} if scope is None else {"resourceId": scope},
+            order=(by,),
+            descending=order == "newest",
+            where=f'("{by}", "_sequence") {comparison} (?, ?)' if after else "",
+            bound=after or (),
+            limit=limit + 1,
+        )
+    )
+    last = rows[limit - 1] if len(rows) > limit else None
+    return {
+        "threads": [documents.doc(THREADS, row) for row in rows[:limit]],
+        "cursor": last and write_cursor(question, last.fields[by], last.sequence),
+    }
+
+
+def update(documents: Documents, args: Args) -> Value:
+    """Change title and metadata; what is not given stays."""
+    allow_only(args, "threadId", "resourceId", "title", "metadata", "now")
+    row = thread_named(documents, args)
+    changes: Record = {"updatedAt": now_iso(documents, args)}
+    if args.get("title") is not None:
+        changes["title"] = args["title"]
+    if args.get("metadata") is not None:
+        if not isinstance(args["metadata"], Mapping):
+            raise InvalidArgument("metadata must be an object.")
+        changes["metadata"] = merged_metadata(row.fields.get("metadata"), args["metadata"])
+    return {"thread": documents.doc(THREADS, documents.patch(THREADS, row, changes))}
+
+
+def remove(documents: Documents, args: Args) -> Value:
+    """Remove a thread at once, and its messages a batch at a time.
+
+    What is left when nobody repeats the call is removed by the engine when it has nothing
+    else to do; until then it is hidden.
+    """
+    allow_only(args, "threadId", "resourceId")
+    thread_id, scope = text_argument(args, "threadId"), scope_of(args)
+    row = find_thread(documents, thread_id, scope)
+    if row is not None:
+        documents.delete(THREADS, row)
+        documents.connection.execute(
+            "INSERT OR REPLACE INTO removals SELECT ?, coalesce(max(_sequence), 0) "
+            "FROM mastra_messages",
+            (thread_id,),
+        )
+    elif not _removing(documents, thread_id) or scope is not None:
+        return {"found": False, "removedMessages": 0, "hasMore": False}
+    removed = _remove_messages(documents, thread_id, CASCADE_DELETE_ROWS)
+    return {
+        "found": True,
+        "removedMessages": removed,
+        "hasMore": _removing(documents, thread_id),
+    }
+
+
+def continue_removals(documents: Documents) -> bool:
+    """Remove a batch of messages whose thread is gone; say whether there may be more."""
+    row = documents.connection.execute("SELECT thread FROM removals LIMIT 1").fetchone()
+    if row is None:
+        return False
+    _remove_messages(documents, row[0], CASCADE_DELETE_ROWS)
+    return True
+
+
+def _removing(documents: Documents, thread_id: str) -> bool:
+    found = documents.connection.execute("SELECT 1 FROM removals WHERE thread = ?", (thread_id,))
+    return found.fetchone() is not None
+
+
+def _remove_messages(documents: Documents, thread_id: str, most: int) -> int:
+    rows = list(
+        documents.scan(
+            MESSAGES,
+            {"thread_id": thread_id},
+            order=("createdAt",),
+            where='"_sequence" <= (SELECT upto FROM removals WHERE thread = ?)',
+            bound=(thread_id,),
+            limit=most + 1,
+        )
+    )
+    for row in rows[:most]:
+        documents.delete(MESSAGES, row)
+    if len(rows) <= most:
+        documents.connection.execute("DELETE FROM removals WHERE thread = ?", (thread_id,))
+    return min(len(rows), most)
+
+
+def clone(documents: Documents, args: Args) -> Value:
+    """Copy a thread and its messages, or some of them, in one transaction."""
+    allow_only(
+        args, "threadId", "newThreadId", "resourceId", "newResourceId", "title", "metadata",
+        "messageLimit", "messageIds", "since", "until", "now",
+    )  # fmt: skip
+    source = thread_named(documents, args)
+    new_id = text_argument(args, "newThreadId", optional=True) or str(uuid4())
+    if documents.first(THREADS, id=new_id) is not None:
+        raise Conflict(f"Thread with id {new_id} already exists")
+    messages = _messages_to_clone(documents, source, args)
+    now = now_iso(documents, args)
+    owner = text_argument(args, "newResourceId", optional=True)
+    thread = documents.insert(THREADS, _cloned_thread(source, messages, args, new_id, now, owner))
+    new_ids: dict[str, str] = {}
+    for message in messages:
+        copy = {**message.fields, "id": str(uuid4()), "thread_id": new_id}
+        if owner is not None:
+            copy["resourceId"] = owner
+        documents.insert(MESSAGES, copy)
+        new_ids[message.fields["id"]] = copy["id"]
+    # Pairs, not an object: message ids need not be names Convex accepts for fields.
+    return {
+        "thread": documents.doc(THREADS, thread),
+        "messageIds": [[old, new] for old, new in new_ids.items()],
+    }
+
+
+def _cloned_thread(
+    source: Row, messages: list[Row], args: Args, new_id: str, now: str, owner: str | None
+) -> Record:
+    origin: Record = {"sourceThreadId": source.fields["id"], "clonedAt": now}
+    if messages:
+        origin["lastMessageId"] = messages[-1].fields["id"]
+    title = args.get("title")
+    if title is None:
+        title = f"Clone of {source.fields['title']}" if source.fields["title"] else ""
+    return {
+        "id": new_id,
+        "resourceId": owner or source.fields["resourceId"],
+        "title": title,
+        "metadata": {**(args.get("metadata") or {}), "clone": origin},
+        "createdAt": now,
+        "updatedAt": now,
+    }
+
+
+def _messages_to_clone(documents: Documents, source: Row, args: Args) -> list[Row]:
+    conditions = {"since": '"createdAt" >= ?', "until": '"createdAt" <= ?'}
+    given = {
+        name: text_argument(args, name, optional=True)
+        for name in conditions
+        if args.get(name) is not None
+    }
+    rows: list[Row] = list(
+        documents.scan(
+            MESSAGES,
+            {"thread_id": source.fields["id"]},
+            order=("createdAt",),
+            where=" AND ".join(conditions[name] for name in given),
+            bound=list(given.values()),
+        )
+    )
+    ids: Any = args.get("messageIds")
+    if ids:
+        wanted = set(ids)
+        rows = [row for row in rows if row.fields["id"] in wanted]
+    if args.get("messageLimit") is not None:
+        limit = whole_argument(args, "messageLimit", 0, 2**53)
+        rows = rows[len(rows) - limit :] if limit < len(rows) else rows
+    if len(rows) > CLONE_MESSAGES_MAX:
+        raise LimitExceeded(
+            f"The clone would have {len(rows)} messages; at most {CLONE_MESSAGES_MAX} are copied "
+            "in one transaction. Give messageLimit to copy the newest."
+        )
+    return rows

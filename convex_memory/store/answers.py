@@ -1,0 +1,205 @@
+"""What the store answers with: pages, slices up to a cursor, receipts, counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+from convex_memory.records import Message, Thread
+
+PerPage: TypeAlias = "int | Literal[False]"
+"""Rows on a page. `False` puts everything on one page; `0`, which is not the same, nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadPage:
+    """A numbered page of threads.
+
+    Attributes:
+        threads: In the order asked for.
+        total: Threads that match, on all pages.
+        page: Which page, from zero.
+        per_page: Threads a page holds; `False` when everything is on this one.
+        has_more: Whether there is a next page.
+    """
+
+    threads: list[Thread]
+    total: int
+    page: int
+    per_page: PerPage
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessagePage:
+    """A numbered page of messages.
+
+    Attributes:
+        messages: In the order asked for, with the included ones among them.
+        total: Messages that match, on all pages, without the included ones.
+        page: Which page, from zero.
+        per_page: Messages a page holds; `False` when everything is on this one.
+        has_more: Whether there is a next page.
+    """
+
+    messages: list[Message]
+    total: int
+    page: int
+    per_page: PerPage
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadClone:
+    """A thread copied from another.
+
+    Attributes:
+        thread: The new thread.
+        messages: Its messages, oldest first.
+        message_ids: Old message id → new message id.
+    """
+
+    thread: Thread
+    messages: list[Message]
+    message_ids: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountedThread:
+    """A thread and how many messages it holds."""
+
+    thread: Thread
+    messages: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadSlice:
+    """Threads up to a cursor; `cursor` is None when there are no more."""
+
+    threads: list[Thread]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageSlice:
+    """Messages of one thread up to a cursor; `cursor` is None when there are no more."""
+
+    thread: Thread
+    messages: list[Message]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """A message among its neighbours, oldest first.
+
+    Attributes:
+        thread: The thread of the message; None when it was never saved.
+        messages: The message and its neighbours.
+        index: Where in `messages` the message itself stands.
+    """
+
+    thread: Thread | None
+    messages: list[Message]
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveReceipt:
+    """What became of one message that was sent to be saved.
+
+    Attributes:
+        id: Of the message.
+        status: `stored` is new, `unchanged` was there already, `replaced` was overwritten.
+        created_at: Where in its thread the stored message stands.
+    """
+
+    id: str
+    status: Literal["stored", "unchanged", "replaced"]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadRemoval:
+    """What a removal removed; `found` tells whether the thread itself was there."""
+
+    found: bool
+    messages: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchHit:
+    """A message that matches a search; a higher score matches better."""
+
+    message: Message
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSlice:
+    """Hits up to a cursor, best first.
+
+    Attributes:
+        hits: The messages that match, best first.
+        cursor: Where to go on; None when there are no more.
+        exhausted: Whether every message that could match was looked at.
+    """
+
+    hits: list[SearchHit]
+    cursor: str | None
+    exhausted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkingMemory:
+    """The text kept about a resource or a thread, and when it was last written.
+
+    Both are None while nothing has been written.
+    """
+
+    text: str | None
+    updated_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """How much a deployment holds; the last four are None when asked for one resource."""
+
+    threads: int
+    messages: int
+    resources: int
+    vector_indexes: int | None
+    vectors: int | None
+    cache_keys: int | None
+    last_change: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One write to a thread, message or resource.
+
+    Attributes:
+        sequence: Rises with every change; where to go on from.
+        table: The table of the row, for instance `mastra_messages`.
+        id: Of the row.
+        kind: `insert`, `update` or `delete`.
+        thread_id: The thread the row belongs to, if any.
+        resource_id: The resource the row belongs to, if any.
+    """
+
+    sequence: int
+    table: str
+    id: str
+    kind: Literal["insert", "update", "delete"]
+    thread_id: str | None
+    resource_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeSlice:
+    """Changes in the order they happened; `last` is the sequence to go on from."""
+
+    changes: list[Change]
+    last: int

@@ -1,0 +1,5 @@
+export {
+  mastraNativeVectorAction as query,
+  mastraNativeVectorMutation as write,
+  mastraNativeVectorQuery as read,
+} from '@mastra/convex/server';

@@ -1,0 +1,1 @@
+export { mastraStorage as handle } from '@mastra/convex/server';
