@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
 from convex_memory.errors import DimensionMismatch, InvalidArgument, InvalidResponse
-from convex_memory.limits import DOCUMENT_NESTING_MAX, MESSAGE_ID_CHARS_MAX, VECTOR_RESULTS_MAX
+from convex_memory.limits import (
+    DOCUMENT_NESTING_MAX,
+    MESSAGE_ID_CHARS_MAX,
+    VECTOR_DIMENSION_MAX,
+    VECTOR_DIMENSION_MIN,
+    VECTOR_RESULTS_MAX,
+)
 from convex_memory.values import Value, check, whole_numbers
 
 COSINE: Final = "cosine"
@@ -185,6 +191,21 @@ def one_metadata_of(where: str, metadata: object, name: str = "metadata") -> Met
         raise InvalidArgument(f"{where}: {name} must be an object.")
     check(metadata, f"{where}: {name}", nesting_max=DOCUMENT_NESTING_MAX - 1)
     return metadata
+
+
+def dimension_of(where: str, dimension: object) -> int:
+    """The length of an index's vectors.
+
+    Raises:
+        InvalidArgument: It is not an integer from 2 to 4096, what Convex's indexes offer.
+    """
+    whole = isinstance(dimension, int) and not isinstance(dimension, bool)
+    if not whole or not VECTOR_DIMENSION_MIN <= cast(int, dimension) <= VECTOR_DIMENSION_MAX:
+        raise InvalidArgument(
+            f"{where}: dimension must be an integer from {VECTOR_DIMENSION_MIN} "
+            f"to {VECTOR_DIMENSION_MAX}."
+        )
+    return cast(int, dimension)
 
 
 def top_k_of(where: str, top_k: object) -> int:

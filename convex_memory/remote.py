@@ -177,6 +177,11 @@ class RemoteDeployment:
             if isinstance(outcome, Answered):
                 return outcome.value
             pause = self._pause(sending, outcome)
+            if outcome.again == "if_harmless":
+                sending.lost = outcome
+            elif outcome.again == "always" and sending.lost is not None:
+                # This try was not executed, but an earlier one may have been.
+                outcome = sending.lost
             if pause is None:
                 _log.warning(
                     "call failed path=%s kind=%s code=%s tries=%d ms=%d",
@@ -283,6 +288,7 @@ class _Sending:
     harmless: bool
     began: float
     tries: int = 0
+    lost: Failed | None = None
 
 
 async def _request_body(path: str, args: Mapping[str, Value]) -> bytes:

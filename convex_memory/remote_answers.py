@@ -10,6 +10,7 @@ import base64
 import json
 import math
 import re
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NoReturn
@@ -148,7 +149,7 @@ def _answered(called: Called, value: Any, content: bytes) -> Answered | Failed:
 
     try:
         decoded = json_to_convex(value)
-    except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError):
+    except (ValueError, TypeError, struct.error, RecursionError):
         # Its text quotes the value, so it is not kept as a cause.
         return Failed(_unreadable(called))
     plain: Any = _without_special_types(decoded) if b'"$' in content else decoded

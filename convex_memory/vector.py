@@ -13,6 +13,7 @@ from convex_memory.embeddings import (
     Vector,
     VectorMatch,
     VectorMatches,
+    dimension_of,
     id_of,
     ids_of,
     metadata_of,
@@ -22,7 +23,7 @@ from convex_memory.embeddings import (
 )
 from convex_memory.errors import DimensionMismatch, InvalidArgument
 from convex_memory.filters import Filter, parse
-from convex_memory.limits import ARRAY_ELEMENTS_MAX, VECTOR_RESULTS_DEFAULT
+from convex_memory.limits import VECTOR_RESULTS_DEFAULT
 from convex_memory.vector_functions import VECTOR_FUNCTIONS, FunctionVectors
 from convex_memory.vector_storage import StorageVectors
 
@@ -62,7 +63,7 @@ class ConvexVector:
 
         Args:
             index_name: 1 to 512 characters; `indexes` is taken by the protocol.
-            dimension: The length of its vectors, from 1.
+            dimension: The length of its vectors, 2 to 4096.
             metric: Only `cosine`.
 
         Raises:
@@ -71,11 +72,7 @@ class ConvexVector:
             DeploymentError: The deployment gave no usable answer.
         """
         _index_name("create_index", index_name)
-        whole = isinstance(dimension, int) and not isinstance(dimension, bool)
-        if not whole or not 1 <= dimension <= ARRAY_ELEMENTS_MAX:
-            raise InvalidArgument(
-                f"create_index: dimension must be an integer from 1 to {ARRAY_ELEMENTS_MAX}."
-            )
+        dimension_of("create_index", dimension)
         if metric != COSINE:
             raise InvalidArgument("create_index: the metric must be cosine; there is no other.")
         await (await self._route()).create_index(index_name, dimension)

@@ -80,7 +80,7 @@ class Documents:
 
     # --- Reading
 
-    def first(self, table: Table, **equals: Value) -> Row | None:
+    def first(self, table: Table, /, **equals: Value) -> Row | None:
         """Return the oldest row whose fields equal those given, or None."""
         return next(self.scan(table, equals, limit=1), None)
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 
 from convex_memory.capabilities import Capabilities
 from convex_memory.deployment import STORAGE_FUNCTION, Deployment
 from convex_memory.errors import ConfigurationError
-from convex_memory.records import utc_now
 from convex_memory.store.answers import (
     Change,
     ChangeSlice,
@@ -79,7 +77,8 @@ class ConvexStore:
         deployment: Where the functions run; the caller closes it.
         id: Names this store among others of an application.
         storage_function: The path of the storage function.
-        now: The clock that stamps writes; the system's by default.
+        now_ms: The clock that stamps writes, in milliseconds since the epoch; the system's
+            by default.
         new_id: Makes ids for records that come without one; random UUIDs by default.
 
     Attributes:
@@ -97,7 +96,7 @@ class ConvexStore:
         *,
         id: str = "convex-memory",
         storage_function: str = STORAGE_FUNCTION,
-        now: Callable[[], datetime] = utc_now,
+        now_ms: Callable[[], float] | None = None,
         new_id: Callable[[], str] = random_id,
     ) -> None:
         if not id.strip():
@@ -112,7 +111,7 @@ class ConvexStore:
             deployment,
             storage_function=storage_function,
             capabilities=Capabilities(deployment),
-            now=now,
+            now_ms=now_ms,
             new_id=new_id,
         )
         self.stores: Mapping[str, MemoryStore] = {"memory": self.memory}

@@ -123,7 +123,13 @@ class SaveReceipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadRemoval:
-    """What a removal removed; `found` tells whether the thread itself was there."""
+    """What a removal removed.
+
+    Attributes:
+        found: Whether the thread was there.
+        messages: Messages that went with it; of a long thread maybe not all, since the
+            deployment may clear up the rest by itself.
+    """
 
     found: bool
     messages: int
@@ -144,7 +150,7 @@ class SearchSlice:
     Attributes:
         hits: The messages that match, best first.
         cursor: Where to go on; None when there are no more.
-        exhausted: Whether every message that could match was looked at.
+        exhausted: Whether these are all there is to find.
     """
 
     hits: list[SearchHit]
@@ -199,7 +205,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeSlice:
-    """Changes in the order they happened; `last` is the sequence to go on from."""
+    """Changes in the order they happened.
+
+    Attributes:
+        changes: Go on after the `sequence` of the last of them, or after `last` if there is
+            none.
+        last: The newest sequence in the deployment, whether or not it is among these.
+    """
 
     changes: list[Change]
     last: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from convex_memory.errors import Conflict, InvalidArgument, InvalidResponse, NotFound
@@ -12,7 +12,7 @@ from convex_memory.records import Message, Thread, checked_metadata, iso_text
 from convex_memory.store.answers import ThreadClone
 from convex_memory.store.messages import MessageStore
 from convex_memory.store.selection import DateRange, MessageFilter, message_filter
-from convex_memory.store.storage import MESSAGES, THREADS
+from convex_memory.store.storage import MESSAGES, THREADS, rows_in
 from convex_memory.store.threads import ThreadStore
 from convex_memory.values import Value
 
@@ -97,20 +97,17 @@ class CloningStore(ThreadStore, MessageStore):
                 messageLimit=chosen.message_limit,
                 messageIds=list(chosen.message_ids) or None,
                 since=None if chosen.start is None else iso_text(chosen.start, "start"),
-                until=None if chosen.end is None else _just_after(chosen.end),
+                until=None if chosen.end is None else iso_text(chosen.end, "end"),
                 now=self._now_text(),
             )
         except NotFound as error:
             raise _no_source(source_thread_id) from error
         except Conflict as error:
             raise _taken(new_id) from error
-        ids = answer.get("messageIds")
-        if not isinstance(ids, Mapping):
-            raise InvalidResponse(f"{CLONE_THREAD} answered without messageIds.")
         return ThreadClone(
             thread=Thread.from_row(answer.get("thread")),
             messages=await self._thread(new_id),
-            message_ids={old: str(new) for old, new in ids.items()},
+            message_ids=_pairs(answer.get("messageIds")),
         )
 
     async def _copy(
@@ -167,10 +164,16 @@ def _chosen(messages: Sequence[Message], options: CloneOptions) -> list[Message]
     return chosen if options.message_limit is None else chosen[-options.message_limit :]
 
 
-def _just_after(instant: datetime | str) -> str:
-    """Return the end of the millisecond of `instant`: our function's bound is exclusive."""
-    end = datetime.fromisoformat(iso_text(instant, "end"))
-    return iso_text(end + timedelta(milliseconds=1))
+def _pairs(value: Value) -> dict[str, str]:
+    """Read `[[old, new], …]`: ids need not be names that an object may have."""
+    pairs: dict[str, str] = {}
+    for pair in rows_in(value):
+        match pair:
+            case [str(old), str(new)]:
+                pairs[old] = new
+            case _:
+                raise InvalidResponse(f"{CLONE_THREAD} answered with messageIds not in pairs.")
+    return pairs
 
 
 def _no_source(thread_id: str) -> NotFound:

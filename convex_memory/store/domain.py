@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import uuid4
 
 from convex_memory.capabilities import Capabilities
@@ -26,7 +26,8 @@ class MemoryDomain:
         deployment: Where the functions run.
         storage_function: The path of the storage function.
         capabilities: What the deployment has beyond it; asked of the deployment if not given.
-        now: The clock that stamps writes.
+        now_ms: The clock that stamps writes, in milliseconds since the epoch; the system's
+            by default.
         new_id: Makes ids for what comes without one.
     """
 
@@ -36,14 +37,19 @@ class MemoryDomain:
         *,
         storage_function: str = STORAGE_FUNCTION,
         capabilities: Capabilities | None = None,
-        now: Callable[[], datetime] = utc_now,
+        now_ms: Callable[[], float] | None = None,
         new_id: Callable[[], str] = random_id,
     ) -> None:
         self._deployment = deployment
         self._storage = StorageFunction(deployment, storage_function)
         self._capabilities = capabilities or Capabilities(deployment)
-        self._now = now
+        self._now_ms = now_ms
         self._new_id = new_id
+
+    def _now(self) -> datetime:
+        if self._now_ms is None:
+            return utc_now()
+        return datetime.fromtimestamp(self._now_ms() / 1000, UTC)
 
     def _now_text(self) -> str:
         return iso_text(self._now(), "now")

@@ -125,8 +125,10 @@ class ThreadStore(MemoryDomain):
         Many messages go in batches, so a reader may meet a thread that is partly gone.
         """
         if await self._capabilities.has(REMOVE_THREAD):
-            await self._remove_thread(thread_id, None)
-            return
+            found, _ = await self._remove_thread(thread_id, None)
+            if found:
+                return
+        # Messages may be stored under a thread that was never saved.
         while True:
             rows = await self._storage.some_rows(MESSAGES, _DELETE_ROWS, thread_id=thread_id)
             ids: list[Value] = [row["id"] for row in rows if isinstance(row, Mapping)]

@@ -64,7 +64,11 @@ export async function loadFunctions(folder, { limits = false, redact = false } =
   const out = await bundle(folder, entries);
   const modules = new Map();
   for (const entry of entries) {
-    const name = path.relative(folder, entry).replace(/\.[^.]+$/, '').split(path.sep).join('/');
+    const name = path
+      .relative(folder, entry)
+      .replace(/\.[^.]+$/, '')
+      .split(path.sep)
+      .join('/');
     modules.set(name, await import(pathToFileURL(path.join(out, `${name}.mjs`)).href));
   }
   return new Functions(folder, modules, { limits, redact });

@@ -15,9 +15,15 @@ export class Checks {
     this.failed = 0;
   }
 
-  /** Name the domain that the following checks belong to. */
-  begin(domain) {
-    this.#domain = domain;
+  /** Run the checks of a domain and tidy up after it, also when the domain itself fails. */
+  async domain(name, run) {
+    this.#domain = name;
+    try {
+      await run({ check: this.check, tidy: this.tidy });
+    } catch (error) {
+      this.#fail('what its checks need can be prepared', error);
+    }
+    await this.check('everything written here is removed again', () => this.#tidyUp());
   }
 
   /** Run one check. A failure is printed and counted, and the next check runs all the same. */
@@ -27,8 +33,7 @@ export class Checks {
       this.passed += 1;
       this.print(`ok    ${this.#domain}: ${sentence}`);
     } catch (error) {
-      this.failed += 1;
-      this.print(`FAIL  ${this.#domain}: ${sentence}\n${indented(error)}`);
+      this.#fail(sentence, error);
     }
   };
 
@@ -37,21 +42,24 @@ export class Checks {
     this.#tidying.push(body);
   };
 
-  /** Run what `tidy` collected; a failure counts as a failed check. */
-  async end() {
-    const bodies = this.#tidying.splice(0).reverse();
-    await this.check('everything written here is removed again', async () => {
-      const outcomes = [];
-      for (const body of bodies) outcomes.push(...(await Promise.allSettled([body()])));
-      const failure = outcomes.find(({ status }) => status === 'rejected');
-      if (failure) throw failure.reason;
-    });
-  }
-
   /** Print the closing line; true when nothing failed and something ran. */
   report() {
     this.print(`${this.passed} passed, ${this.failed} failed`);
     return this.failed === 0 && this.passed > 0;
+  }
+
+  #fail(sentence, error) {
+    this.failed += 1;
+    this.print(`FAIL  ${this.#domain}: ${sentence}\n${indented(error)}`);
+  }
+
+  async #tidyUp() {
+    const outcomes = [];
+    for (const body of this.#tidying.splice(0).reverse()) {
+      outcomes.push(...(await Promise.allSettled([body()])));
+    }
+    const failure = outcomes.find(({ status }) => status === 'rejected');
+    if (failure) throw failure.reason;
   }
 }
 
@@ -122,6 +130,14 @@ export async function outcome(work) {
     (value) => ({ value }),
     (error) => ({ refusal: error.message }),
   );
+}
+
+/** Check that a refusal names a field, as it is or with its other characters escaped. */
+export function assertNames(refusal, field) {
+  const escape = (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  const escaped = field.replace(/[^\x20-\x7e]/g, escape);
+  const isNamed = refusal.includes(field) || refusal.includes(escaped);
+  assert.ok(isNamed, `"${refusal}" does not name ${field}`);
 }
 
 /** Ask again until `isThere` holds of the answer, for what depends on the deployment's clock. */

@@ -15,8 +15,10 @@ const DOMAINS = [
   await import('./domains/message_pages.mjs'),
   await import('./domains/resources.mjs'),
   await import('./domains/vector.mjs'),
+  await import('./domains/vector_changes.mjs'),
   await import('./domains/vector_filters.mjs'),
   await import('./domains/native_vector.mjs'),
+  await import('./domains/native_vector_changes.mjs'),
   await import('./domains/cache.mjs'),
 ];
 
@@ -34,10 +36,8 @@ async function main([url, key, ...names]) {
   const connection = { url: url.replace(/\/+$/, ''), key };
   const checks = new Checks();
   for (const domain of chosen(names)) {
-    checks.begin(domain.name);
-    const { check, tidy } = checks;
-    await domain.run({ connection, namespace: uniqueNamespace(), check, tidy });
-    await checks.end();
+    const context = { connection, namespace: uniqueNamespace() };
+    await checks.domain(domain.name, (tools) => domain.run({ ...context, ...tools }));
   }
   return checks.report();
 }

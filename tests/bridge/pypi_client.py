@@ -8,6 +8,7 @@ import json
 import sys
 from typing import Any
 
+from convex import ConvexError
 from convex.http_client import ConvexHttpClient
 
 THREAD: dict[str, Any] = {
@@ -70,9 +71,11 @@ def vectors(client: ConvexHttpClient) -> dict[str, Any]:
 
 
 def refusal(client: ConvexHttpClient, kind: str, path: str, args: dict[str, Any]) -> str | None:
-    """The text of the exception that a call ends with; None when it succeeds."""
+    """What the exception that a call ends with says; None when the call succeeds."""
     try:
         getattr(client, kind)(path, args)
+    except ConvexError as error:
+        return json.dumps(error.data)
     except Exception as error:
         return str(error)
     return None

@@ -47,6 +47,8 @@ export function serialize(value) {
   if (typeof value === 'number') return numberText(value);
   if (value === null || typeof value !== 'object') return JSON.stringify(value);
   if (Array.isArray(value)) return `[${value.map(serialize).join(',')}]`;
-  const names = Object.keys(value).filter((name) => value[name] !== undefined).sort(byCodePoint);
+  const names = Object.keys(value)
+    .filter((name) => value[name] !== undefined)
+    .sort(byCodePoint);
   return `{${names.map((name) => `${JSON.stringify(name)}:${serialize(value[name])}`).join(',')}}`;
 }

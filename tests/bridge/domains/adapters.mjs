@@ -1,10 +1,5 @@
 // The adapters under test, opened on a connection.
-import {
-  ConvexNativeVector,
-  ConvexServerCache,
-  ConvexStore,
-  ConvexVector,
-} from '@mastra/convex';
+import { ConvexNativeVector, ConvexServerCache, ConvexStore, ConvexVector } from '@mastra/convex';
 
 const credentials = ({ url, key }) => ({ deploymentUrl: url, adminAuthToken: key });
 

@@ -25,7 +25,9 @@ export async function run({ connection, namespace, check }) {
   await check('the native vector store is refused with a wrong key', async () => {
     const indexes = { docs: { tableName: 'cross_client_vectors', dimension: 32 } };
     const vector = openNativeVector(wrongKey, indexes);
-    const error = await failure(vector.query({ indexName: 'docs', queryVector: Array(32).fill(1) }));
+    const error = await failure(
+      vector.query({ indexName: 'docs', queryVector: Array(32).fill(1) }),
+    );
     assert.match(error.message, REFUSED);
   });
 

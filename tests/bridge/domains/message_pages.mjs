@@ -42,7 +42,8 @@ async function converse(memory, namespace, r, other) {
   await memory.saveMessages({ messages: [...long].reverse() });
   await memory.saveMessages({ messages: mixed });
   /** Which messages of the conversation a page holds, by number. */
-  const numbers = ({ messages }) => messages.map((row) => Number(row.id.slice(namespace.length + 1)));
+  const numbers = ({ messages }) =>
+    messages.map((row) => Number(row.id.slice(namespace.length + 1)));
   return { t, u, id, long, mixed, numbers };
 }
 
@@ -63,9 +64,16 @@ async function ofThread({ memory, check, t, u, r, other, long, numbers }) {
 
   await check('pages end exactly where the messages end', async () => {
     const pages = [];
-    for (const page of [0, 1, 2, 3]) pages.push(await memory.listMessages({ threadId: t, perPage: 15, page }));
-    assert.deepEqual(pages.map(({ messages }) => messages.length), [15, 15, 15, 0]);
-    assert.deepEqual(pages.map(({ hasMore }) => hasMore), [true, true, false, false]);
+    for (const page of [0, 1, 2, 3])
+      pages.push(await memory.listMessages({ threadId: t, perPage: 15, page }));
+    assert.deepEqual(
+      pages.map(({ messages }) => messages.length),
+      [15, 15, 15, 0],
+    );
+    assert.deepEqual(
+      pages.map(({ hasMore }) => hasMore),
+      [true, true, false, false],
+    );
     assert.deepEqual(pages.flatMap(numbers), range(0, 45));
   });
 
@@ -222,25 +230,42 @@ async function ofResource({ memory, check, r, other, mixed, numbers }) {
     assert.deepEqual(numbers(page), [...range(0, 45), 100, 102, 104, 106, 108]);
     assert.deepEqual([page.total, page.hasMore], [50, false]);
     const theirs = await memory.listMessagesByResourceId({ resourceId: other });
-    assert.deepEqual(theirs.messages, mixed.filter(({ resourceId }) => resourceId === other));
+    assert.deepEqual(
+      theirs.messages,
+      mixed.filter(({ resourceId }) => resourceId === other),
+    );
   });
 
   await check('pages of a resource follow each other', async () => {
     const pages = [await list({ perPage: 40 }), await list({ perPage: 40, page: 1 })];
-    assert.deepEqual(pages.map(shape), [[50, 0, 40, true], [50, 1, 40, false]]);
-    assert.deepEqual(pages.map(({ messages }) => messages.length), [40, 10]);
+    assert.deepEqual(pages.map(shape), [
+      [50, 0, 40, true],
+      [50, 1, 40, false],
+    ]);
+    assert.deepEqual(
+      pages.map(({ messages }) => messages.length),
+      [40, 10],
+    );
   });
 
   await check('newest first chooses the newest messages of a resource', async () => {
     const orderBy = { field: 'createdAt', direction: 'DESC' };
     const page = await list({ perPage: 4, orderBy });
     // Which way round they come is the client's choice; which ones, the deployment's.
-    assert.deepEqual(numbers(page).sort((a, b) => a - b), [102, 104, 106, 108]);
+    assert.deepEqual(
+      numbers(page).sort((a, b) => a - b),
+      [102, 104, 106, 108],
+    );
   });
 
   await check('messages of a resource are filtered by date and metadata', async () => {
     const dateRange = { start: at(40), end: at(104) };
-    assert.deepEqual(numbers(await list({ filter: { dateRange } })), [...range(40, 45), 100, 102, 104]);
+    assert.deepEqual(numbers(await list({ filter: { dateRange } })), [
+      ...range(40, 45),
+      100,
+      102,
+      104,
+    ]);
     const both = await list({ filter: { dateRange, metadata: { even: true } } });
     assert.deepEqual(numbers(both), [40, 42, 44]);
   });

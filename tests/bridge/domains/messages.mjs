@@ -28,8 +28,7 @@ export async function run({ connection, namespace, check, tidy }) {
 const inThread = async (memory, threadId) =>
   (await memory.listMessages({ threadId, perPage: false })).messages.map(withoutSystemFields);
 
-const updatedAt = async (memory, threadId) =>
-  (await memory.getThreadById({ threadId })).updatedAt;
+const updatedAt = async (memory, threadId) => (await memory.getThreadById({ threadId })).updatedAt;
 
 async function saving({ memory, fresh, check }) {
   await check('saved messages come back as they were given', async () => {
@@ -60,15 +59,21 @@ async function saving({ memory, fresh, check }) {
     assert.deepEqual(await memory.saveMessages({ messages: [] }), { messages: [] });
   });
 
-  await check('a message without a thread or a resource is refused before anything is saved', async () => {
-    const r = await fresh('incomplete');
-    const good = message(`${r}_1`, `${r}_t`, r, 1);
-    const threadless = message(`${r}_2`, undefined, r, 2);
-    const ownerless = message(`${r}_3`, `${r}_t`, undefined, 3);
-    await failure(memory.saveMessages({ messages: [good, threadless] }), 'Thread ID is required');
-    await failure(memory.saveMessages({ messages: [good, ownerless] }), 'Resource ID is required');
-    assert.deepEqual(await inThread(memory, `${r}_t`), []);
-  });
+  await check(
+    'a message without a thread or a resource is refused before anything is saved',
+    async () => {
+      const r = await fresh('incomplete');
+      const good = message(`${r}_1`, `${r}_t`, r, 1);
+      const threadless = message(`${r}_2`, undefined, r, 2);
+      const ownerless = message(`${r}_3`, `${r}_t`, undefined, 3);
+      await failure(memory.saveMessages({ messages: [good, threadless] }), 'Thread ID is required');
+      await failure(
+        memory.saveMessages({ messages: [good, ownerless] }),
+        'Resource ID is required',
+      );
+      assert.deepEqual(await inThread(memory, `${r}_t`), []);
+    },
+  );
 
   await check('saving messages makes their threads newer', async () => {
     const r = await fresh('touch');
@@ -94,12 +99,15 @@ async function saving({ memory, fresh, check }) {
     assert.deepEqual(await inThread(memory, `${r}_t`), [second]);
   });
 
-  await check('the later of two messages with one id in a call is the one that is kept', async () => {
-    const r = await fresh('twice');
-    const rows = ['first', 'second'].map((text) => message(`${r}_1`, `${r}_t`, r, 1, { text }));
-    await memory.saveMessages({ messages: rows });
-    assert.deepEqual(await inThread(memory, `${r}_t`), [rows[1]]);
-  });
+  await check(
+    'the later of two messages with one id in a call is the one that is kept',
+    async () => {
+      const r = await fresh('twice');
+      const rows = ['first', 'second'].map((text) => message(`${r}_1`, `${r}_t`, r, 1, { text }));
+      await memory.saveMessages({ messages: rows });
+      assert.deepEqual(await inThread(memory, `${r}_t`), [rows[1]]);
+    },
+  );
 
   await check('saving a message with another thread moves it', async () => {
     const r = await fresh('resave');
@@ -178,7 +186,10 @@ async function updating({ memory, fresh, check }) {
       content: 'short form',
       metadata: { kept: 1, replaced: 2, added: { n: null } },
     };
-    assert.deepEqual(updated.map((row) => row.content), [merged]);
+    assert.deepEqual(
+      updated.map((row) => row.content),
+      [merged],
+    );
     const stored = await inThread(memory, `${r}_t`);
     assert.deepEqual(stored, [{ ...original, content: merged }, untouched]);
   });
@@ -195,18 +206,26 @@ async function updating({ memory, fresh, check }) {
     assert.deepEqual(content, original.content);
   });
 
-  await check('updated messages are answered in the order asked for, without absent ones', async () => {
-    const r = await fresh('order');
-    const rows = range(0, 12).map((n) => message(`${r}_${n}`, `${r}_t`, r, n));
-    await memory.saveMessages({ messages: rows });
-    const asked = [...idsOf(rows).reverse(), `${r}_absent`];
-    const content = { metadata: { seen: true } };
-    const updated = await memory.updateMessages({ messages: asked.map((id) => ({ id, content })) });
-    assert.deepEqual(idsOf(updated), asked.slice(0, 12));
-    const stored = await inThread(memory, `${r}_t`);
-    assert.deepEqual(stored.map((row) => row.content.metadata), Array(12).fill({ seen: true }));
-    assert.equal(stored.length, 12);
-  });
+  await check(
+    'updated messages are answered in the order asked for, without absent ones',
+    async () => {
+      const r = await fresh('order');
+      const rows = range(0, 12).map((n) => message(`${r}_${n}`, `${r}_t`, r, n));
+      await memory.saveMessages({ messages: rows });
+      const asked = [...idsOf(rows).reverse(), `${r}_absent`];
+      const content = { metadata: { seen: true } };
+      const updated = await memory.updateMessages({
+        messages: asked.map((id) => ({ id, content })),
+      });
+      assert.deepEqual(idsOf(updated), asked.slice(0, 12));
+      const stored = await inThread(memory, `${r}_t`);
+      assert.deepEqual(
+        stored.map((row) => row.content.metadata),
+        Array(12).fill({ seen: true }),
+      );
+      assert.equal(stored.length, 12);
+    },
+  );
 
   await check('updating nothing answers nothing', async () => {
     assert.deepEqual(await memory.updateMessages({ messages: [] }), []);

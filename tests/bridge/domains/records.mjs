@@ -13,7 +13,13 @@ export function thread(id, resourceId, minutes = 0, rest = {}) {
   return { id, resourceId, title: `Title of ${id}`, metadata: {}, ...times, ...rest };
 }
 
-export function message(id, threadId, resourceId, minutes, { text = `Text of ${id}`, ...rest } = {}) {
+export function message(
+  id,
+  threadId,
+  resourceId,
+  minutes,
+  { text = `Text of ${id}`, ...rest } = {},
+) {
   const { metadata, parts = [{ type: 'text', text }], ...members } = rest;
   const content = { format: 2, parts, ...(metadata === undefined ? {} : { metadata }) };
   return {

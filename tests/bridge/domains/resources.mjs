@@ -24,13 +24,21 @@ export async function run({ connection, namespace, check, tidy }) {
     assert.equal(await get(fresh('none')), null);
   });
 
-  await check('a saved resource comes back with its working memory, metadata and dates', async () => {
-    const id = fresh('save');
-    const workingMemory = '# User\n- Name: Łukasz 🙂\n- Tab:\there\n';
-    const resource = { id, workingMemory, metadata: { plan: { tier: 2 }, tags: ['a', null] }, ...dates };
-    assert.deepEqual(await memory.saveResource({ resource }), resource);
-    assert.deepEqual(await get(id), resource);
-  });
+  await check(
+    'a saved resource comes back with its working memory, metadata and dates',
+    async () => {
+      const id = fresh('save');
+      const workingMemory = '# User\n- Name: Łukasz 🙂\n- Tab:\there\n';
+      const resource = {
+        id,
+        workingMemory,
+        metadata: { plan: { tier: 2 }, tags: ['a', null] },
+        ...dates,
+      };
+      assert.deepEqual(await memory.saveResource({ resource }), resource);
+      assert.deepEqual(await get(id), resource);
+    },
+  );
 
   await check('a resource saved without metadata has empty metadata', async () => {
     const id = fresh('plain');
@@ -42,7 +50,9 @@ export async function run({ connection, namespace, check, tidy }) {
     const id = fresh('again');
     const metadata = { a: 1, b: 2 };
     await memory.saveResource({ resource: { id, workingMemory: 'old', metadata, ...dates } });
-    await memory.saveResource({ resource: { id, workingMemory: 'new', createdAt: at(0), updatedAt: at(5) } });
+    await memory.saveResource({
+      resource: { id, workingMemory: 'new', createdAt: at(0), updatedAt: at(5) },
+    });
     const kept = await get(id);
     assert.deepEqual([kept.workingMemory, kept.metadata, kept.updatedAt], ['new', metadata, at(5)]);
     await memory.saveResource({ resource: { id, metadata: { c: 3 }, ...dates } });

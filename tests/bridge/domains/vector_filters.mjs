@@ -1,7 +1,6 @@
 // ConvexVector: the filter language.
 import assert from 'node:assert/strict';
-import { openVector } from './adapters.mjs';
-import { upsert } from './vector.mjs';
+import { openIndexes } from './vector_indexes.mjs';
 
 export const name = 'vector filters';
 
@@ -31,7 +30,11 @@ const CASES = [
   ['$in matches any of its values', { city: { $in: ['Köln', 'bonn', 'Ulm'] } }, 'ad'],
   ['$in of nothing matches nothing', { city: { $in: [] } }, ''],
   ['$nin matches none of its values', { city: { $nin: ['Köln', 'bonn'] } }, 'bc'],
-  ['$and matches what all its parts match', { $and: [{ city: 'Bonn' }, { age: { $gt: 30 } }] }, 'c'],
+  [
+    '$and matches what all its parts match',
+    { $and: [{ city: 'Bonn' }, { age: { $gt: 30 } }] },
+    'c',
+  ],
   ['$or matches what any of its parts match', { $or: [{ city: 'Köln' }, { age: 40 }] }, 'ac'],
   [
     '$and and $or nest',
@@ -45,11 +48,8 @@ const CASES = [
 const isComparison = (filter) => /"\$[gl]te?"/.test(JSON.stringify(filter));
 
 export async function run({ connection, namespace, check, tidy }) {
-  const vector = openVector(connection);
-  const indexName = `${namespace}_filters`;
-  tidy(() => vector.deleteIndex({ indexName }));
-  await vector.createIndex({ indexName, dimension: 2 });
-  await upsert(vector, indexName, ITEMS);
+  const { vector, fresh } = openIndexes({ connection, namespace, tidy });
+  const indexName = await fresh('filters', ITEMS);
 
   for (const [sentence, filter, expected] of CASES) {
     await check(sentence, async () => {
@@ -63,6 +63,9 @@ export async function run({ connection, namespace, check, tidy }) {
   await check('topK counts the vectors that match', async () => {
     const filter = { city: 'Bonn' };
     const hits = await vector.query({ indexName, queryVector: [0, 1], topK: 1, filter });
-    assert.deepEqual(hits.map(({ id }) => id), ['c']);
+    assert.deepEqual(
+      hits.map(({ id }) => id),
+      ['c'],
+    );
   });
 }

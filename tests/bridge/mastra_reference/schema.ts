@@ -38,7 +38,7 @@ export default defineSchema({
   mastra_vectors: mastraVectorsTable,
   mastra_workflow_snapshots: mastraWorkflowSnapshotsTable,
 
-  // What the native vector checks write to; see ../domains/native_vector.mjs.
+  // What the native vector checks write to; see ../domains/native_table.mjs.
   cross_client_vectors: defineTable({
     id: v.string(),
     embedding: v.array(v.float64()),

@@ -1,0 +1,234 @@
+"""The composition root: settings in, a server with its adapters out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final, NoReturn
+
+from mcp import MCPError
+from mcp.server import CacheHint, Server, ServerRequestContext
+from mcp.types import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    CallToolRequestParams,
+    CallToolResult,
+    CompleteRequestParams,
+    CompleteResult,
+    GetPromptRequestParams,
+    GetPromptResult,
+    ListPromptsResult,
+    ListResourcesResult,
+    ListResourceTemplatesResult,
+    ListToolsResult,
+    PaginatedRequestParams,
+    ReadResourceRequestParams,
+    ReadResourceResult,
+)
+
+from convex_memory.cache import ConvexServerCache
+from convex_memory.deployment import Deployment
+from convex_memory.errors import ConvexMemoryError, DeploymentError
+from convex_memory.native_vector import ConvexNativeVector, NativeIndex
+from convex_memory.recall import Recall
+from convex_memory.store import ConvexStore
+from convex_memory.vector import ConvexVector
+from server.settings import APPLICATION, NativeIndexSettings, Settings
+from tools import TOOLSETS, prompts, resources, select
+from tools.adapters import Adapters
+from tools.toolset import MemoryTool, refusal
+
+INSTRUCTIONS: Final = (
+    "Memory that outlives the conversation. At the start, read get_working_memory. Before "
+    "answering about anything past, use search_memory. Save what both sides say with "
+    "save_message, and lasting facts with update_working_memory."
+)
+_STATIC: Final = CacheHint(ttl_ms=300_000, scope="private")
+
+Context = ServerRequestContext[Adapters]
+
+
+def application_version() -> str:
+    """Return the installed version, or `0` in a checkout that is not installed."""
+    try:
+        return version(APPLICATION)
+    except PackageNotFoundError:
+        return "0"
+
+
+def open_deployment(settings: Settings) -> Deployment:
+    """Return the deployment the settings name. Nothing is opened before its first call."""
+    if settings.convex_url is not None and settings.convex_admin_key is not None:
+        from convex_memory.remote import RemoteDeployment
+
+        return RemoteDeployment(
+            settings.convex_url,
+            settings.convex_admin_key.get_secret_value(),
+            timeout_ms=settings.request_timeout_ms,
+        )
+    from convex_memory.embedded import EmbeddedDeployment
+
+    return EmbeddedDeployment(settings.data_dir)
+
+
+def adapters_over(deployment: Deployment, settings: Settings) -> Adapters:
+    """Return the adapters over a deployment, as the settings have them."""
+    store = ConvexStore(deployment, storage_function=settings.storage_function)
+    native_indexes = {name: _native(index) for name, index in settings.native_indexes.items()}
+    return Adapters(
+        deployment=deployment,
+        resource_id=settings.resource_id,
+        store=store,
+        recall=Recall(store.memory),
+        vector=ConvexVector(deployment, storage_function=settings.storage_function),
+        native_vector=ConvexNativeVector(
+            deployment,
+            native_indexes,
+            action=settings.native_vector_action,
+            query=settings.native_vector_query,
+            mutation=settings.native_vector_mutation,
+        ),
+        native_indexes=native_indexes,
+        cache=ConvexServerCache(
+            deployment,
+            function=settings.cache_function,
+            key_prefix=settings.cache_prefix,
+            ttl_ms=settings.cache_ttl_ms,
+            request_timeout_ms=settings.request_timeout_ms,
+        ),
+    )
+
+
+def _native(index: NativeIndexSettings) -> NativeIndex:
+    return NativeIndex(
+        table_name=index.tableName,
+        dimension=index.dimension,
+        vector_index_name=index.vectorIndexName,
+        id_field=index.idField,
+        id_index_name=index.idIndexName,
+        vector_field=index.vectorField,
+        metadata_field=index.metadataField,
+        filter_fields=index.filterFields,
+    )
+
+
+def create_server(settings: Settings) -> Server[Adapters]:
+    """Return the MCP server; its lifespan opens and closes the deployment."""
+    published = select(settings.toolsets, read_only=settings.read_only)
+    definitions = [tool.definition for tool in published.values()]
+
+    @asynccontextmanager
+    async def lifespan(server: Server[Adapters]) -> AsyncIterator[Adapters]:
+        deployment = open_deployment(settings)
+        try:
+            yield adapters_over(deployment, settings)
+        finally:
+            await deployment.aclose()
+
+    async def list_tools(
+        context: Context, params: PaginatedRequestParams | None
+    ) -> ListToolsResult:
+        return ListToolsResult(tools=definitions)
+
+    async def call_tool(context: Context, params: CallToolRequestParams) -> CallToolResult:
+        tool = published.get(params.name)
+        if tool is None:
+            return refusal("unknown_tool", _why_unknown(params.name, published))
+
+        async def progress(done: float, total: float | None = None) -> None:
+            await context.session.report_progress(done, total)
+
+        return await tool.call(params.arguments or {}, context.lifespan_context, progress)
+
+    return Server(
+        APPLICATION,
+        title="Convex Memory",
+        version=application_version(),
+        instructions=INSTRUCTIONS,
+        lifespan=lifespan,
+        cache_hints={
+            "tools/list": _STATIC,
+            "prompts/list": _STATIC,
+            "resources/templates/list": _STATIC,
+            "server/discover": _STATIC,
+        },
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+        on_list_resources=_list_resources,
+        on_list_resource_templates=_list_templates,
+        on_read_resource=_read_resource,
+        on_list_prompts=_list_prompts,
+        on_get_prompt=_get_prompt,
+        on_completion=_complete,
+    )
+
+
+def _why_unknown(name: str, published: Mapping[str, MemoryTool]) -> str:
+    for toolset in TOOLSETS.values():
+        if name in toolset.tools:
+            return (
+                f"{name} is switched off here: it belongs to the toolset {toolset.name}, and only "
+                f"some toolsets, or only reading tools, are on. The tools are "
+                f"{', '.join(published)}."
+            )
+    return f"There is no tool {name[:80]!a}. The tools are {', '.join(published)}."
+
+
+async def _list_resources(
+    context: Context, params: PaginatedRequestParams | None
+) -> ListResourcesResult:
+    try:
+        page = await resources.list_page(
+            context.lifespan_context, params.cursor if params else None
+        )
+    except ConvexMemoryError as error:
+        _raise_protocol_error(error)
+    return ListResourcesResult(resources=page.resources, next_cursor=page.next_cursor)
+
+
+async def _list_templates(
+    context: Context, params: PaginatedRequestParams | None
+) -> ListResourceTemplatesResult:
+    return ListResourceTemplatesResult(resource_templates=list(resources.TEMPLATES))
+
+
+async def _read_resource(context: Context, params: ReadResourceRequestParams) -> ReadResourceResult:
+    try:
+        contents = await resources.read(context.lifespan_context, str(params.uri))
+    except ConvexMemoryError as error:
+        _raise_protocol_error(error, uri=str(params.uri))
+    return ReadResourceResult(contents=[contents])
+
+
+async def _list_prompts(
+    context: Context, params: PaginatedRequestParams | None
+) -> ListPromptsResult:
+    return ListPromptsResult(prompts=list(prompts.PROMPTS))
+
+
+async def _get_prompt(context: Context, params: GetPromptRequestParams) -> GetPromptResult:
+    try:
+        return await prompts.get(context.lifespan_context, params.name, params.arguments or {})
+    except ConvexMemoryError as error:
+        _raise_protocol_error(error)
+
+
+async def _complete(context: Context, params: CompleteRequestParams) -> CompleteResult:
+    resolved = params.context.arguments if params.context and params.context.arguments else {}
+    try:
+        completion = await resources.complete(
+            context.lifespan_context,
+            params.argument.name,
+            params.argument.value,
+            resolved.get("thread_id"),
+        )
+    except ConvexMemoryError as error:
+        _raise_protocol_error(error)
+    return CompleteResult(completion=completion)
+
+
+def _raise_protocol_error(error: ConvexMemoryError, **data: Any) -> NoReturn:
+    """Tell a failure where there is no tool answer to tell it in."""
+    number = INTERNAL_ERROR if isinstance(error, DeploymentError) else INVALID_PARAMS
+    raise MCPError(number, error.message, {"code": error.code, **data}) from error

@@ -1,0 +1,205 @@
+"""The command `convex-memory`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from convex_memory.errors import ConvexMemoryError
+
+DESCRIPTION: Final = (
+    "The memory that AI assistants share: an MCP server over one local folder, or over Convex. "
+    "Without a command it serves MCP on stdin and stdout, which is what an assistant starts."
+)
+ENVIRONMENT: Final = """environment (every default works):
+  CONVEX_URL, CONVEX_ADMIN_KEY   use this Convex deployment instead of a local folder
+  MEMORY_DATA_DIR                the local folder
+  MEMORY_RESOURCE_ID             whose memory this is (default: default)
+  MEMORY_TOOLSETS                memory,vectors,cache, or all
+  MEMORY_READ_ONLY               true: only tools that change nothing
+  MEMORY_LOG_LEVEL               DEBUG, INFO, WARNING or ERROR (default: WARNING)
+README.md lists the rest."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status: 0 done, 1 failed, 2 cannot start so."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        status: int = parsed.run(parsed)
+    except ConvexMemoryError as error:
+        _say(f"convex-memory: {error.message}")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="convex-memory",
+        description=DESCRIPTION,
+        epilog=ENVIRONMENT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=_stdio)
+    commands = parser.add_subparsers(metavar="command", title="commands")
+    _add_listener(commands, "serve", "MCP over streamable HTTP at /mcp", 8000, _serve)
+    _add_listener(
+        commands,
+        "deployment",
+        "serve the local folder as a Convex deployment, for Mastra apps and other programs",
+        3210,
+        _deployment,
+    )
+    demo = commands.add_parser("demo", help="watch a real client use the memory, on a scratch folder")
+    demo.set_defaults(run=_demo)
+    doctor = commands.add_parser("doctor", help="check settings, folder and deployment")
+    doctor.set_defaults(run=_doctor)
+    stats = commands.add_parser("stats", help="say how much is stored")
+    stats.add_argument("--json", action="store_true", help="for programs")
+    stats.set_defaults(run=_stats)
+    return parser
+
+
+def _add_listener(
+    commands: Any, name: str, help: str, port: int, run: Callable[[argparse.Namespace], int]
+) -> None:
+    command = commands.add_parser(name, help=help)
+    command.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    command.add_argument("--port", type=int, default=port, help=f"0 takes a free one (default {port})")
+    command.set_defaults(run=run)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+# --- Commands. Each imports what it needs: the others must not wait for it.
+
+
+def _stdio(parsed: argparse.Namespace) -> int:
+    import anyio
+
+    from server.app import create_server
+    from server.log import log_to_stderr
+    from server.settings import Settings
+    from server.transports import stdio
+
+    settings = Settings.from_environment()
+    log_to_stderr(settings.log_level)
+    if sys.stdin.isatty():
+        _say(
+            "convex-memory speaks MCP on stdin and stdout; an assistant starts it. To connect one, "
+            "see `convex-memory doctor`; to see it work, `convex-memory demo`. Ctrl-D ends it."
+        )
+    anyio.run(stdio.serve, create_server(settings))
+    return 0
+
+
+def _serve(parsed: argparse.Namespace) -> int:
+    import anyio
+
+    from server.app import create_server, open_deployment
+    from server.log import log_to_stderr
+    from server.settings import Settings
+    from server.transports import streamable_http
+
+    streamable_http.check_loopback(parsed.host)
+    settings = Settings.from_environment()
+    log_to_stderr(settings.log_level)
+    app = streamable_http.create_app(
+        create_server(settings), host=parsed.host, ready=lambda: open_deployment(settings)
+    )
+
+    async def run() -> None:
+        await streamable_http.serve(
+            app,
+            host=parsed.host,
+            port=parsed.port,
+            on_started=lambda url: _say(f"MCP at {url}{streamable_http.MCP_PATH}"),
+        )
+
+    anyio.run(run)
+    return 0
+
+
+def _deployment(parsed: argparse.Namespace) -> int:
+    from convex_memory.embedded import EmbeddedDeployment
+    from convex_memory.embedded.admin_key import load_or_create
+    from convex_memory.embedded.http import serve
+    from convex_memory.errors import ConfigurationError
+    from server.log import log_to_stderr
+    from server.settings import Settings
+
+    settings = Settings.from_environment()
+    if not settings.embedded:
+        raise ConfigurationError(
+            "deployment serves the local folder, but CONVEX_URL names a Convex deployment, which "
+            "serves itself. Unset CONVEX_URL and CONVEX_ADMIN_KEY."
+        )
+    log_to_stderr(settings.log_level)
+    if settings.deployment_key is not None:
+        key, where = settings.deployment_key.get_secret_value(), "MEMORY_DEPLOYMENT_KEY"
+    else:
+        key, path = load_or_create(settings.data_dir)
+        where = str(path)
+
+    async def run() -> None:
+        async with EmbeddedDeployment(settings.data_dir) as deployment:
+            await deployment.call("query", "memory/meta:version", {})
+            await serve(
+                deployment,
+                host=parsed.host,
+                port=parsed.port,
+                admin_key=key,
+                on_started=lambda url: _say(f"deployment at {url}\nadmin key in {where}"),
+            )
+
+    asyncio.run(run())
+    return 0
+
+
+def _demo(parsed: argparse.Namespace) -> int:
+    from server.demo import run
+
+    return asyncio.run(run(print))
+
+
+def _doctor(parsed: argparse.Namespace) -> int:
+    from server.doctor import run
+
+    return asyncio.run(run(print))
+
+
+def _stats(parsed: argparse.Namespace) -> int:
+    from server.app import adapters_over, open_deployment
+    from server.settings import Settings
+
+    settings = Settings.from_environment()
+
+    async def run() -> dict[str, int | None]:
+        deployment = open_deployment(settings)
+        try:
+            stats = await adapters_over(deployment, settings).store.memory.stats()
+        finally:
+            await deployment.aclose()
+        return {
+            "threads": stats.threads,
+            "messages": stats.messages,
+            "resources": stats.resources,
+            "vector_indexes": stats.vector_indexes,
+            "vectors": stats.vectors,
+            "cache_keys": stats.cache_keys,
+        }
+
+    counts = asyncio.run(run())
+    if parsed.json:
+        print(json.dumps(counts))
+    else:
+        for name, count in counts.items():
+            print(f"{name.replace('_', ' '):15} {count}")
+    return 0

@@ -1,0 +1,238 @@
+"""Settings: the only place that reads the environment.
+
+Every setting fits in the `env` of an `mcp.json`, and every default works.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+
+from convex_memory.deployment import (
+    CACHE_FUNCTION,
+    NATIVE_VECTOR_ACTION,
+    NATIVE_VECTOR_MUTATION,
+    NATIVE_VECTOR_QUERY,
+    STORAGE_FUNCTION,
+)
+from convex_memory.errors import ConfigurationError
+from convex_memory.limits import (
+    CACHE_PREFIX_DEFAULT,
+    CACHE_TTL_MS_DEFAULT,
+    MESSAGE_ID_CHARS_MAX,
+    REQUEST_TIMEOUT_MS_DEFAULT,
+)
+from tools import DEFAULT_TOOLSETS, TOOLSETS
+
+APPLICATION: Final = "convex-memory"
+LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+class NativeIndexSettings(BaseModel):
+    """One entry of `CONVEX_NATIVE_VECTOR_INDEXES`, in the protocol's spelling."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tableName: str
+    dimension: int
+    vectorIndexName: str = "by_embedding"
+    idField: str = "id"
+    idIndexName: str = "by_record_id"
+    vectorField: str = "embedding"
+    metadataField: str = "metadata"
+    filterFields: tuple[str, ...] = ()
+
+
+class Settings(BaseModel):
+    """What the environment says, checked. Secrets never show in a repr."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    convex_url: str | None = None
+    convex_admin_key: SecretStr | None = None
+    storage_function: str = STORAGE_FUNCTION
+    cache_function: str = CACHE_FUNCTION
+    native_vector_action: str = NATIVE_VECTOR_ACTION
+    native_vector_query: str = NATIVE_VECTOR_QUERY
+    native_vector_mutation: str = NATIVE_VECTOR_MUTATION
+    native_indexes: Mapping[str, NativeIndexSettings] = {}
+    cache_prefix: str = CACHE_PREFIX_DEFAULT
+    cache_ttl_ms: int = CACHE_TTL_MS_DEFAULT
+    request_timeout_ms: int = REQUEST_TIMEOUT_MS_DEFAULT
+    data_dir: Path
+    resource_id: str = "default"
+    toolsets: tuple[str, ...] = DEFAULT_TOOLSETS
+    read_only: bool = False
+    deployment_key: SecretStr | None = None
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the memory is the local folder rather than a Convex deployment."""
+        return self.convex_url is None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Read and check every setting.
+
+        Args:
+            environment: The variables; those of this process when left out. Empty ones count
+                as absent, as hosts pass them for settings a user left blank.
+
+        Raises:
+            ConfigurationError: One or more settings are wrong; the message names each.
+        """
+        given = {
+            name: value.strip()
+            for name, value in (os.environ if environment is None else environment).items()
+            if value.strip()
+        }
+        problems: list[str] = []
+        values: dict[str, Any] = {}
+        for variable, (field, read) in VARIABLES.items():
+            if variable in given:
+                try:
+                    values[field] = read(given[variable])
+                except ValueError as error:
+                    problems.append(f"{variable} {error}")
+        problems += _half_configured(values)
+        if problems:
+            raise ConfigurationError(" ".join(f"{problem}." for problem in problems))
+        values.setdefault("data_dir", default_data_dir())
+        return cls(**values)
+
+
+def default_data_dir() -> Path:
+    """Return this platform's folder for an application's data."""
+    from platformdirs import user_data_path
+
+    return user_data_path(APPLICATION, appauthor=False)
+
+
+def _half_configured(values: Mapping[str, Any]) -> list[str]:
+    there = {name for name in ("convex_url", "convex_admin_key") if name in values}
+    if len(there) != 1:
+        return []
+    missing = "CONVEX_ADMIN_KEY" if "convex_url" in there else "CONVEX_URL"
+    present = "CONVEX_URL" if "convex_url" in there else "CONVEX_ADMIN_KEY"
+    return [
+        f"{present} is set but {missing} is not: set both to use a Convex deployment, or neither "
+        "to keep the memory in a local folder"
+    ]
+
+
+# --- Readers: text → value, or ValueError with how the sentence goes on
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _url(value: str) -> str:
+    if not value.startswith(("https://", "http://")):
+        raise ValueError(
+            "must be the address of a deployment, such as https://happy-animal-123.convex.cloud"
+        )
+    return value.rstrip("/")
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def read(value: str) -> int:
+        if not value.isdecimal() or int(value) < least:
+            raise ValueError(f"must be a whole number of at least {least}, not {value[:40]!r}")
+        return int(value)
+
+    return read
+
+
+def _flag(value: str) -> bool:
+    lowered = value.lower()
+    if lowered in ("1", "true", "yes", "on"):
+        return True
+    if lowered in ("0", "false", "no", "off"):
+        return False
+    raise ValueError(f"must be true or false, not {value[:40]!r}")
+
+
+def _function(value: str) -> str:
+    module, separator, name = value.partition(":")
+    if not module or not separator or not name:
+        raise ValueError(f"must be a function path such as {STORAGE_FUNCTION}, not {value[:80]!r}")
+    return value
+
+
+def _toolsets(value: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip().lower() for name in value.split(",") if name.strip()))
+    if names == ("all",):
+        return tuple(TOOLSETS)
+    unknown = [name for name in names if name not in TOOLSETS]
+    if unknown or not names:
+        raise ValueError(
+            f"names no toolset {', '.join(unknown) or value[:40]!r}; choose from "
+            f"{', '.join(TOOLSETS)}, or all"
+        )
+    return names
+
+
+def _folder(value: str) -> Path:
+    return Path(value).expanduser()
+
+
+def _resource(value: str) -> str:
+    if len(value) > MESSAGE_ID_CHARS_MAX:
+        raise ValueError(f"has more than {MESSAGE_ID_CHARS_MAX} characters")
+    return value
+
+
+def _level(value: str) -> str:
+    if value.upper() not in LOG_LEVELS:
+        raise ValueError(f"must be one of {', '.join(LOG_LEVELS)}, not {value[:40]!r}")
+    return value.upper()
+
+
+def _native_indexes(value: str) -> dict[str, NativeIndexSettings]:
+    try:
+        parsed = json.loads(value)
+    except ValueError:
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise ValueError(
+            'must be a JSON object such as {"articles": {"tableName": "articles", '
+            '"dimension": 1536}}'
+        )
+    indexes = {}
+    for name, entry in parsed.items():
+        try:
+            indexes[name] = NativeIndexSettings.model_validate(entry)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            where = ".".join(map(str, problem["loc"]))
+            raise ValueError(f"is wrong at {name}.{where}: {problem['msg']}") from error
+    return indexes
+
+
+VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
+    "CONVEX_URL": ("convex_url", _url),
+    "CONVEX_ADMIN_KEY": ("convex_admin_key", SecretStr),
+    "CONVEX_STORAGE_FUNCTION": ("storage_function", _function),
+    "CONVEX_CACHE_FUNCTION": ("cache_function", _function),
+    "CONVEX_NATIVE_VECTOR_ACTION": ("native_vector_action", _function),
+    "CONVEX_NATIVE_VECTOR_QUERY": ("native_vector_query", _function),
+    "CONVEX_NATIVE_VECTOR_MUTATION": ("native_vector_mutation", _function),
+    "CONVEX_NATIVE_VECTOR_INDEXES": ("native_indexes", _native_indexes),
+    "CONVEX_CACHE_PREFIX": ("cache_prefix", _text),
+    "CONVEX_CACHE_TTL_MS": ("cache_ttl_ms", _whole(0)),
+    "CONVEX_REQUEST_TIMEOUT_MS": ("request_timeout_ms", _whole(0)),
+    "MEMORY_DATA_DIR": ("data_dir", _folder),
+    "MEMORY_RESOURCE_ID": ("resource_id", _resource),
+    "MEMORY_TOOLSETS": ("toolsets", _toolsets),
+    "MEMORY_READ_ONLY": ("read_only", _flag),
+    "MEMORY_DEPLOYMENT_KEY": ("deployment_key", SecretStr),
+    "MEMORY_LOG_LEVEL": ("log_level", _level),
+}
+"""Variable → field and how its text is read."""

@@ -1,0 +1,1 @@
+"""How MCP travels: stdio and streamable HTTP."""

@@ -1,0 +1,131 @@
+"""MCP over streamable HTTP, stateless: any process can answer any request."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from ipaddress import ip_address
+from typing import Any, Final
+
+from mcp.server import Server
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from convex_memory.deployment import Deployment
+from convex_memory.errors import ConfigurationError, ConvexMemoryError
+from convex_memory.limits import REQUEST_BODY_BYTES_MAX
+
+MCP_PATH: Final = "/mcp"
+GRACE_SECONDS: Final = 10
+"""How long requests in flight may take to finish after the server was told to stop."""
+
+
+def check_loopback(host: str) -> None:
+    """Refuse to listen where others could reach a memory that asks nobody who they are.
+
+    Raises:
+        ConfigurationError: The host is not a loopback address.
+    """
+    with contextlib.suppress(ValueError):
+        if ip_address(host).is_loopback:
+            return
+    if host != "localhost":
+        raise ConfigurationError(
+            f"serve listens on loopback only: {host!r} could be reached by others, and this "
+            "server does not ask callers who they are. Use --host 127.0.0.1, and a proxy that "
+            "authenticates in front of it."
+        )
+
+
+def create_app(server: Server[Any], *, host: str, ready: Callable[[], Deployment]) -> ASGIApp:
+    """Return the ASGI application: `/mcp`, `/healthz` and `/readyz`.
+
+    Args:
+        server: The MCP server.
+        host: Where it will listen; requests that name another host are refused.
+        ready: Gives a deployment to ask whether it answers.
+    """
+
+    async def healthz(request: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    async def readyz(request: Request) -> Response:
+        deployment = ready()
+        try:
+            await deployment.call("query", "memory/meta:version", {}, timeout_ms=5000)
+        except ConvexMemoryError as error:
+            return JSONResponse({"ready": False, "code": error.code}, status_code=503)
+        finally:
+            await deployment.aclose()
+        return JSONResponse({"ready": True})
+
+    app: Starlette = server.streamable_http_app(
+        streamable_http_path=MCP_PATH,
+        stateless_http=True,
+        host=host,
+        max_request_body_size=REQUEST_BODY_BYTES_MAX,
+        custom_starlette_routes=[
+            Route("/healthz", healthz, methods=["GET"]),
+            Route("/readyz", readyz, methods=["GET"]),
+        ],
+    )
+    return _without_idle_streams(app)
+
+
+def _without_idle_streams(app: ASGIApp) -> ASGIApp:
+    """Refuse GET on the MCP path: without sessions its stream would stay empty for ever."""
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        if (
+            scope["type"] == "http"
+            and scope["path"].rstrip("/") == MCP_PATH
+            and scope["method"] == "GET"
+        ):
+            refusal = PlainTextResponse(
+                "This endpoint has no sessions; POST to it.",
+                status_code=405,
+                headers={"Allow": "POST"},
+            )
+            await refusal(scope, receive, send)
+            return
+        await app(scope, receive, send)
+
+    return guarded
+
+
+@contextlib.asynccontextmanager
+async def _announcing(server: Any, on_started: Callable[[str], None]) -> AsyncIterator[None]:
+    yield
+
+
+async def serve(app: ASGIApp, *, host: str, port: int, on_started: Callable[[str], None]) -> None:
+    """Listen until told to stop; requests in flight then have `GRACE_SECONDS` to finish.
+
+    Args:
+        app: The application.
+        host: The address to listen on.
+        port: The port; 0 takes a free one.
+        on_started: Called with the URL once connections are accepted.
+    """
+    import uvicorn
+
+    class Announcing(uvicorn.Server):
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                bound = self.servers[0].sockets[0].getsockname()
+                name = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+                on_started(f"http://{name}:{bound[1]}")
+
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    await Announcing(config).serve()

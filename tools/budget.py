@@ -1,0 +1,67 @@
+"""Keeping answers small: how much text an answer may hold, and how long texts are cut."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from convex_memory.records import Message, iso_text
+from convex_memory.text import message_text
+from tools.toolset import Answer
+
+CHARS_DEFAULT: Final = 12_000
+"""Characters of text in one answer: about 3,000 tokens."""
+CHARS_LEAST: Final = 200
+CHARS_MOST: Final = 200_000
+
+MaxChars = Annotated[
+    int, Field(ge=CHARS_LEAST, le=CHARS_MOST, description="Most characters of text to return.")
+]
+
+
+class ShownMessage(Answer):
+    """One message as an assistant sees it."""
+
+    id: str
+    role: str
+    content: str
+    created_at: str
+    metadata: dict[str, object] | None = None
+    cut: bool | None = Field(
+        None, description="content is cut: get the rest with recall_thread around=id, offset."
+    )
+    chars: int | None = Field(None, description="Characters of the whole text, when cut.")
+
+
+class Budget:
+    """What is left of an answer's characters.
+
+    Args:
+        chars: Characters the answer may hold.
+        messages: Messages it is shared by; no single one may take more than a quarter of an
+            answer that has room for several.
+    """
+
+    def __init__(self, chars: int, messages: int) -> None:
+        self.left = chars
+        self._each = chars if messages == 1 else max(CHARS_LEAST, chars // 4)
+
+    def show(self, message: Message, offset: int = 0) -> ShownMessage:
+        """Return the message with its text cut to what it may take, and take that away."""
+        text = message_text(message.content)
+        most = max(min(self._each, self.left), CHARS_LEAST)
+        content = text[offset : offset + most]
+        self.left -= len(content)
+        optional: dict[str, object] = {}
+        if message.metadata:
+            optional["metadata"] = dict(message.metadata)
+        if offset + len(content) < len(text):
+            optional |= {"cut": True, "chars": len(text)}
+        return ShownMessage(
+            id=message.id,
+            role=message.role,
+            content=content,
+            created_at=iso_text(message.created_at),
+            **optional,
+        )

@@ -1,0 +1,176 @@
+"""Resources: threads and working memory under `memory://`, and completion of their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote, unquote
+
+from mcp.types import Completion, Resource, ResourceTemplate, TextResourceContents
+
+from convex_memory.errors import NotFound
+from convex_memory.records import Message, Thread, iso_text
+from convex_memory.text import message_text
+from tools.adapters import Adapters
+from tools.budget import CHARS_DEFAULT
+
+SCHEME: Final = "memory://"
+WORKING_MEMORY_URI: Final = "memory://working-memory"
+PAGE_THREADS: Final = 50
+TRANSCRIPT_MESSAGES: Final = 100
+COMPLETIONS_MAX: Final = 100
+
+TEMPLATES: Final = (
+    ResourceTemplate(
+        uri_template="memory://threads/{thread_id}",
+        name="thread",
+        title="Conversation",
+        description="The newest messages of a thread, oldest first.",
+        mime_type="text/plain",
+    ),
+    ResourceTemplate(
+        uri_template="memory://threads/{thread_id}/messages/{message_id}",
+        name="message",
+        title="Message",
+        description="One message, whole.",
+        mime_type="text/plain",
+    ),
+    ResourceTemplate(
+        uri_template="memory://threads/{thread_id}/working-memory",
+        name="thread-working-memory",
+        title="Working memory of a conversation",
+        description="The notes kept about one thread.",
+        mime_type="text/markdown",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ResourcePage:
+    """Resources up to a cursor; None when there are no more."""
+
+    resources: list[Resource]
+    next_cursor: str | None
+
+
+async def list_page(adapters: Adapters, cursor: str | None) -> ResourcePage:
+    """Return the working memory, then the threads by when they were last written to."""
+    page = await adapters.store.memory.page_threads(
+        limit=PAGE_THREADS, resource_id=adapters.resource_id, cursor=cursor
+    )
+    resources = [_listed(thread) for thread in page.threads]
+    if cursor is None:
+        resources.insert(0, _WORKING_MEMORY)
+    return ResourcePage(resources, page.cursor)
+
+
+async def read(adapters: Adapters, uri: str) -> TextResourceContents:
+    """Return what a resource says.
+
+    Raises:
+        NotFound: There is no such resource.
+    """
+    parts = [unquote(part) for part in uri.removeprefix(SCHEME).split("/")]
+    match parts if uri.startswith(SCHEME) else []:
+        case ["working-memory"]:
+            return await _working_memory(adapters, uri, None)
+        case ["threads", thread_id]:
+            return await _transcript(adapters, uri, thread_id)
+        case ["threads", thread_id, "working-memory"]:
+            return await _working_memory(adapters, uri, thread_id)
+        case ["threads", thread_id, "messages", message_id]:
+            return await _message(adapters, uri, thread_id, message_id)
+        case _:
+            raise NotFound(
+                f"There is no resource {uri!a}. There are {WORKING_MEMORY_URI} and "
+                f"{', '.join(template.uri_template for template in TEMPLATES)}."
+            )
+
+
+async def complete(
+    adapters: Adapters, argument: str, typed: str, thread_id: str | None
+) -> Completion:
+    """Return the ids that begin with what was typed: of threads, or of a thread's messages."""
+    candidates: Sequence[str] = ()
+    if argument == "thread_id":
+        page = await adapters.store.memory.page_threads(
+            limit=200, resource_id=adapters.resource_id
+        )
+        candidates = [thread.id for thread in page.threads]
+    elif argument == "message_id" and thread_id:
+        messages = await adapters.store.memory.page_messages(
+            thread_id=thread_id, limit=200, resource_id=adapters.resource_id
+        )
+        candidates = [message.id for message in messages.messages]
+    found = [each for each in candidates if each.startswith(typed)]
+    return Completion(
+        values=found[:COMPLETIONS_MAX], total=len(found), has_more=len(found) > COMPLETIONS_MAX
+    )
+
+
+def transcript(thread: Thread, messages: Sequence[Message], chars: int) -> str:
+    """Return a conversation as text: its title, then its messages, newest kept when it is long."""
+    lines: list[str] = []
+    for message in reversed(messages):
+        text = message_text(message.content)
+        line = f"[{message.role}, {iso_text(message.created_at)}] {text}"
+        chars -= len(line)
+        if lines and chars < 0:
+            break
+        lines.append(line if chars >= 0 else f"{line[:chars]} …")
+    title = thread.title or f"Thread {thread.id}"
+    return "\n\n".join([f"# {title}", *reversed(lines)])
+
+
+_WORKING_MEMORY: Final = Resource(
+    uri=WORKING_MEMORY_URI,
+    name="working-memory",
+    title="Working memory",
+    description="The notes kept about the user, across threads.",
+    mime_type="text/markdown",
+)
+
+
+def _listed(thread: Thread) -> Resource:
+    return Resource(
+        uri=f"{SCHEME}threads/{quote(thread.id, safe='')}",
+        name=thread.id,
+        title=thread.title or thread.id,
+        description=f"Last written to {iso_text(thread.updated_at)}.",
+        mime_type="text/plain",
+    )
+
+
+async def _transcript(adapters: Adapters, uri: str, thread_id: str) -> TextResourceContents:
+    page = await adapters.store.memory.page_messages(
+        thread_id=thread_id,
+        limit=TRANSCRIPT_MESSAGES,
+        resource_id=adapters.resource_id,
+        chars_max=CHARS_DEFAULT,
+    )
+    text = transcript(page.thread, page.messages[::-1], CHARS_DEFAULT)
+    return TextResourceContents(uri=uri, mime_type="text/plain", text=text)
+
+
+async def _message(
+    adapters: Adapters, uri: str, thread_id: str, message_id: str
+) -> TextResourceContents:
+    around = await adapters.store.memory.messages_around(
+        message_id=message_id,
+        before=0,
+        after=0,
+        thread_id=thread_id,
+        resource_id=adapters.resource_id,
+    )
+    text = message_text(around.messages[around.index].content)
+    return TextResourceContents(uri=uri, mime_type="text/plain", text=text)
+
+
+async def _working_memory(
+    adapters: Adapters, uri: str, thread_id: str | None
+) -> TextResourceContents:
+    found = await adapters.store.memory.get_working_memory(
+        resource_id=adapters.resource_id, thread_id=thread_id
+    )
+    return TextResourceContents(uri=uri, mime_type="text/markdown", text=found.text or "")

@@ -1,0 +1,256 @@
+"""The `vectors` toolset: indexes of embeddings, and similarity search over them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from uuid import uuid4
+
+from pydantic import Field, JsonValue
+
+from convex_memory.errors import NotFound
+from convex_memory.limits import (
+    MESSAGE_ID_CHARS_MAX,
+    VECTOR_DIMENSION_MAX,
+    VECTOR_DIMENSION_MIN,
+    VECTOR_RESULTS_MAX,
+    VECTOR_UPSERT_BATCH,
+)
+from convex_memory.native_vector import ConvexNativeVector
+from convex_memory.vector import ConvexVector
+from tools.adapters import Adapters
+from tools.toolset import Answer, Arguments, Progress, Toolset
+
+vectors = Toolset("vectors")
+
+Id = Annotated[str, Field(min_length=1, max_length=MESSAGE_ID_CHARS_MAX)]
+Vector = Annotated[list[float], Field(min_length=1, max_length=VECTOR_DIMENSION_MAX)]
+Metadata = dict[str, JsonValue]
+Filter = Annotated[
+    dict[str, JsonValue] | None,
+    Field(
+        description="On metadata: {field: value} or {field: {$gt: 3}}; $eq $ne $gt $gte $lt $lte "
+        "$in $nin $exists, joined by $and $or $not."
+    ),
+]
+
+
+class IndexArguments(Arguments):
+    """An index."""
+
+    index: Id
+
+
+class CreateIndexArguments(IndexArguments):
+    """Arguments of `create_index`."""
+
+    dimension: Annotated[int, Field(ge=VECTOR_DIMENSION_MIN, le=VECTOR_DIMENSION_MAX)]
+    metric: Literal["cosine"] = "cosine"
+
+
+class Index(Answer):
+    """An index."""
+
+    index: str
+    dimension: int
+    metric: str
+    count: int | None = None
+
+
+@vectors.tool("Create an index", repeatable=True)
+async def create_index(
+    arguments: CreateIndexArguments, adapters: Adapters, progress: Progress
+) -> Index:
+    """Make an index for embeddings of one dimension. The same again changes nothing."""
+    await _of(adapters, arguments.index).create_index(
+        arguments.index, arguments.dimension, arguments.metric
+    )
+    return Index(index=arguments.index, dimension=arguments.dimension, metric=arguments.metric)
+
+
+class NoArguments(Arguments):
+    """No arguments."""
+
+
+class Indexes(Answer):
+    """Every index."""
+
+    indexes: list[str]
+
+
+@vectors.tool("List indexes", reads=True)
+async def list_indexes(arguments: NoArguments, adapters: Adapters, progress: Progress) -> Indexes:
+    """List the indexes there are."""
+    native = await adapters.native_vector.list_indexes()
+    return Indexes(indexes=[*await adapters.vector.list_indexes(), *native])
+
+
+@vectors.tool("Describe an index", reads=True)
+async def describe_index(
+    arguments: IndexArguments, adapters: Adapters, progress: Progress
+) -> Index:
+    """Tell an index's dimension and how many embeddings it holds."""
+    found = await _of(adapters, arguments.index).describe_index(arguments.index)
+    return Index(
+        index=arguments.index, dimension=found.dimension, metric=found.metric, count=found.count
+    )
+
+
+class Item(Arguments):
+    """One embedding to store."""
+
+    id: Id | None = None
+    vector: Vector
+    metadata: Metadata | None = None
+
+
+class UpsertArguments(IndexArguments):
+    """Arguments of `upsert_embeddings`."""
+
+    items: Annotated[list[Item], Field(min_length=1, max_length=VECTOR_UPSERT_BATCH)]
+
+
+class Upserted(Answer):
+    """What was stored."""
+
+    index: str
+    upserted: int
+    ids: list[str]
+
+
+@vectors.tool("Store embeddings", destroys=True, repeatable=True)
+async def upsert_embeddings(
+    arguments: UpsertArguments, adapters: Adapters, progress: Progress
+) -> Upserted:
+    """Store up to 100 embeddings, all or none; one with a known id is replaced."""
+    await progress(0, len(arguments.items))
+    ids = await _of(adapters, arguments.index).upsert(
+        arguments.index,
+        [item.vector for item in arguments.items],
+        ids=[item.id or str(uuid4()) for item in arguments.items],
+        metadata=[item.metadata for item in arguments.items],
+    )
+    await progress(len(ids), len(ids))
+    return Upserted(index=arguments.index, upserted=len(set(ids)), ids=ids)
+
+
+class QueryArguments(IndexArguments):
+    """Arguments of `vector_query`."""
+
+    vector: Vector
+    top_k: Annotated[int, Field(ge=1, le=VECTOR_RESULTS_MAX)] = 10
+    filter: Filter = None
+    include_vectors: bool = False
+    exact: Annotated[bool, Field(description="Compare with every vector.")] = False
+
+
+class Match(Answer):
+    """One embedding found."""
+
+    id: str
+    score: float
+    metadata: dict[str, object] | None
+    vector: list[float] | None = None
+
+
+class Matches(Answer):
+    """Embeddings found, best first."""
+
+    matches: list[Match]
+    exhausted: bool
+
+
+@vectors.tool("Query vectors", reads=True)
+async def vector_query(
+    arguments: QueryArguments, adapters: Adapters, progress: Progress
+) -> Matches:
+    """Find the embeddings most similar to a vector, by cosine."""
+    found = await _of(adapters, arguments.index).query(
+        arguments.index,
+        arguments.vector,
+        top_k=arguments.top_k,
+        filter=arguments.filter,
+        include_vector=arguments.include_vectors,
+    )
+    return Matches(
+        matches=[
+            Match(
+                id=match.id,
+                score=match.score,
+                metadata=match.metadata,  # type: ignore[arg-type]
+                **({"vector": match.vector} if arguments.include_vectors else {}),
+            )
+            for match in found.matches
+        ],
+        exhausted=found.exhausted,
+    )
+
+
+class UpdateArguments(IndexArguments):
+    """Arguments of `update_embedding`."""
+
+    id: Id
+    vector: Vector | None = None
+    metadata: Annotated[Metadata | None, Field(description="Merged.")] = None
+
+
+class Updated(Answer):
+    """It was changed."""
+
+    id: str
+    updated: bool
+
+
+@vectors.tool("Update an embedding", destroys=True, repeatable=True)
+async def update_embedding(
+    arguments: UpdateArguments, adapters: Adapters, progress: Progress
+) -> Updated:
+    """Change the vector or metadata of one embedding."""
+    changed = await _of(adapters, arguments.index).update_vector(
+        arguments.index, id=arguments.id, vector=arguments.vector, metadata=arguments.metadata
+    )
+    if changed == 0:
+        raise NotFound(f"Index {arguments.index!a} has no embedding {arguments.id!a}.")
+    return Updated(id=arguments.id, updated=True)
+
+
+class DeleteArguments(IndexArguments):
+    """Arguments of `delete_embeddings`."""
+
+    ids: Annotated[list[Id] | None, Field(min_length=1, max_length=1000)] = None
+    filter: Filter = None
+
+
+class Deleted(Answer):
+    """They are gone."""
+
+    index: str
+    deleted: bool
+
+
+@vectors.tool("Delete embeddings", destroys=True, repeatable=True)
+async def delete_embeddings(
+    arguments: DeleteArguments, adapters: Adapters, progress: Progress
+) -> Deleted:
+    """Delete embeddings by ids, or all that match a filter."""
+    await progress(0)
+    await _of(adapters, arguments.index).delete_vectors(
+        arguments.index, ids=arguments.ids, filter=arguments.filter
+    )
+    return Deleted(index=arguments.index, deleted=True)
+
+
+@vectors.tool("Delete an index", destroys=True, repeatable=True)
+async def delete_index(
+    arguments: IndexArguments, adapters: Adapters, progress: Progress
+) -> Deleted:
+    """Delete an index with all its embeddings, for good."""
+    index = _of(adapters, arguments.index)
+    await index.describe_index(arguments.index)
+    await progress(0)
+    await index.delete_index(arguments.index)
+    return Deleted(index=arguments.index, deleted=True)
+
+
+def _of(adapters: Adapters, index: str) -> ConvexVector | ConvexNativeVector:
+    """Return the adapter that keeps an index: configured ones stand in the deployment's schema."""
+    return adapters.native_vector if index in adapters.native_indexes else adapters.vector
