@@ -51,7 +51,7 @@ VECTOR_RESULTS_MAX: Final = 256
 """Most results of one Convex vector search."""
 VECTOR_RESULTS_DEFAULT: Final = 10
 VECTOR_UPSERT_BATCH: Final = 100
-"""Vectors the adapters send per mutation: 100 × 1536 dims is 1.4 MB of arguments."""
+"""Vectors the adapters send per mutation: 100 of 1536 dims are 1.4 MB of arguments."""
 VECTOR_PAGE_ROWS: Final = 256
 DESCRIBE_COUNT_MAX: Final = 10_000
 

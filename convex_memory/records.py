@@ -324,7 +324,7 @@ def _content(stored: Value) -> Content:
     if isinstance(parsed, dict | str):
         return cast(Content, parsed)
     if isinstance(parsed, list) and parsed and all(map(_is_part, parsed)):
-        return {"format": 2, "parts": parsed, "content": message_text(stored)}
+        return {"format": 2, "parts": parsed}
     # Any other list, or a number, is somebody's text: kept as it was written.
     return stored
 

@@ -30,14 +30,11 @@ def text_content(text: str, *, metadata: Mapping[str, Value] | None = None) -> d
         metadata: Members to find the message by (`filter.metadata`); None or empty adds none.
 
     Returns:
-        `{"format": 2, "parts": [{"type": "text", "text": text}], "content": text}`, with
-        `metadata` beside them when there is any.
+        `{"format": 2, "parts": [{"type": "text", "text": text}]}`, with `metadata` beside them
+        when there is any. Format 2 has room for the text a second time (`content`); that would
+        only halve how long a message may be.
     """
-    content: dict[str, Value] = {
-        "format": 2,
-        "parts": [{"type": "text", "text": text}],
-        "content": text,
-    }
+    content: dict[str, Value] = {"format": 2, "parts": [{"type": "text", "text": text}]}
     if metadata:
         content["metadata"] = dict(metadata)
     return content

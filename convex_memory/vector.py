@@ -56,7 +56,7 @@ class ConvexVector:
     ) -> None:
         self._capabilities = capabilities or Capabilities(deployment)
         self._storage = StorageVectors(deployment, storage_function)
-        self._functions = FunctionVectors(deployment, self._storage)
+        self._functions = FunctionVectors(deployment)
 
     async def create_index(self, index_name: str, dimension: int, metric: str = COSINE) -> None:
         """Make an index. The same one again changes nothing.

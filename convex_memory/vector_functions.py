@@ -18,21 +18,30 @@ from convex_memory.embeddings import (
     stored_metadata,
     stored_vector,
 )
-from convex_memory.errors import NotFound
-from convex_memory.filters import Filter, parse, to_wire
+from convex_memory.filters import Filter, to_wire
 from convex_memory.limits import VECTOR_UPSERT_BATCH
 from convex_memory.values import Value
-from convex_memory.vector_storage import StorageVectors, batches, record_of
+from convex_memory.vector_storage import batches, record_of
 
 SEARCH: Final = "memory/vectors:search"
 UPSERT: Final = "memory/vectors:upsert"
 UPDATE: Final = "memory/vectors:update"
 REMOVE: Final = "memory/vectors:remove"
 CREATE_INDEX: Final = "memory/vectors:createIndex"
+DELETE_INDEX: Final = "memory/vectors:deleteIndex"
 DESCRIBE: Final = "memory/vectors:describe"
 LIST: Final = "memory/vectors:list"
 
-VECTOR_FUNCTIONS: Final = (SEARCH, UPSERT, UPDATE, REMOVE, CREATE_INDEX, DESCRIBE, LIST)
+VECTOR_FUNCTIONS: Final = (
+    SEARCH,
+    UPSERT,
+    UPDATE,
+    REMOVE,
+    CREATE_INDEX,
+    DELETE_INDEX,
+    DESCRIBE,
+    LIST,
+)
 _REMOVE_IDS_MAX: Final = 1000
 
 
@@ -41,12 +50,10 @@ class FunctionVectors:
 
     Args:
         deployment: Where the functions run.
-        storage: The storage function's operations, for what ours do not offer.
     """
 
-    def __init__(self, deployment: Deployment, storage: StorageVectors) -> None:
+    def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
-        self._storage = storage
 
     async def create_index(self, index_name: str, dimension: int) -> None:
         """Make the index; the same one again is fine, another dimension is `Conflict`."""
@@ -72,20 +79,11 @@ class FunctionVectors:
 
     async def delete_index(self, index_name: str) -> None:
         """Forget the index and delete its vectors."""
-        await self._empty(index_name)
-        await self._storage.delete_index(index_name)
+        await self._call("mutation", DELETE_INDEX, indexName=index_name)
 
     async def truncate_index(self, index_name: str) -> None:
         """Delete the vectors."""
-        await self._empty(index_name)
-        await self._storage.truncate_index(index_name)
-
-    async def _empty(self, index_name: str) -> None:
-        try:
-            await self._remove(index_name, filter=to_wire(parse(None)))
-        except NotFound:
-            # An unknown index is empty already.
-            return
+        await self._call("mutation", DELETE_INDEX, indexName=index_name, keepIndex=True)
 
     async def upsert(
         self, index_name: str, records: Sequence[tuple[str, list[float], Metadata | None]]

@@ -55,7 +55,9 @@ def _parser() -> argparse.ArgumentParser:
         3210,
         _deployment,
     )
-    demo = commands.add_parser("demo", help="watch a real client use the memory, on a scratch folder")
+    demo = commands.add_parser(
+        "demo", help="watch a real client use the memory, on a scratch folder"
+    )
     demo.set_defaults(run=_demo)
     doctor = commands.add_parser("doctor", help="check settings, folder and deployment")
     doctor.set_defaults(run=_doctor)
@@ -70,7 +72,9 @@ def _add_listener(
 ) -> None:
     command = commands.add_parser(name, help=help)
     command.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    command.add_argument("--port", type=int, default=port, help=f"0 takes a free one (default {port})")
+    command.add_argument(
+        "--port", type=int, default=port, help=f"0 takes a free one (default {port})"
+    )
     command.set_defaults(run=run)
 
 

@@ -53,15 +53,13 @@ class Budget:
         most = max(min(self._each, self.left), CHARS_LEAST)
         content = text[offset : offset + most]
         self.left -= len(content)
-        optional: dict[str, object] = {}
-        if message.metadata:
-            optional["metadata"] = dict(message.metadata)
-        if offset + len(content) < len(text):
-            optional |= {"cut": True, "chars": len(text)}
+        cut = offset + len(content) < len(text)
         return ShownMessage(
             id=message.id,
             role=message.role,
             content=content,
             created_at=iso_text(message.created_at),
-            **optional,
+            metadata=dict(message.metadata) or None,
+            cut=cut or None,
+            chars=len(text) if cut else None,
         )

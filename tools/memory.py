@@ -190,9 +190,11 @@ class RecalledThread(Answer):
 async def recall_thread(
     arguments: RecallThreadArguments, adapters: Adapters, progress: Progress
 ) -> RecalledThread:
-    """Read a conversation: its newest or oldest page, the surroundings of one message, or what
-    matters for a query."""
-    if sum(given is not None for given in (arguments.around, arguments.query)) == 2:
+    """Read a conversation.
+
+    Its newest or oldest page, the surroundings of one message, or what matters for a query.
+    """
+    if arguments.around is not None and arguments.query is not None:
         raise InvalidArgument("Give around or query, not both.")
     if arguments.around is not None:
         return await _recall_around(arguments, arguments.around, adapters)
@@ -348,23 +350,28 @@ def _shown_hits(recalled: Recalled, max_chars: int) -> list[SearchHitShown]:
     budget = Budget(max_chars, len(recalled.hits))
     hits = []
     for hit in recalled.hits:
-        shown = budget.show(hit.message).model_dump(exclude_unset=True)
-        around = {
-            name: [budget.show(message) for message in messages if budget.left > 0]
-            for name, messages in (("before", hit.before), ("after", hit.after))
-            if messages
-        }
+        shown = budget.show(hit.message)
         hits.append(
             SearchHitShown(
-                message_id=shown.pop("id"),
+                message_id=shown.id,
                 thread_id=hit.message.thread_id,
+                role=shown.role,
+                content=shown.content,
+                created_at=shown.created_at,
                 score=round(hit.score, 4),
                 reasons={name: round(part, 4) for name, part in hit.reasons.items()},
-                **shown,
-                **around,
+                metadata=shown.metadata,
+                cut=shown.cut,
+                chars=shown.chars,
+                before=_shown_beside(hit.before, budget),
+                after=_shown_beside(hit.after, budget),
             )
         )
     return hits
+
+
+def _shown_beside(messages: Sequence[Message], budget: Budget) -> list[ShownMessage] | None:
+    return [budget.show(message) for message in messages if budget.left > 0] or None
 
 
 # --- Threads
@@ -585,15 +592,11 @@ def _instant(text: str) -> datetime:
 
 
 def _shown_thread(thread: Thread, messages: int | None = None) -> ShownThread:
-    optional: dict[str, object] = {}
-    if thread.metadata:
-        optional["metadata"] = dict(thread.metadata)
-    if messages is not None:
-        optional["messages"] = messages
     return ShownThread(
         id=thread.id,
         title=thread.title,
         created_at=iso_text(thread.created_at),
         updated_at=iso_text(thread.updated_at),
-        **optional,
+        metadata=dict(thread.metadata) or None,
+        messages=messages,
     )

@@ -94,9 +94,7 @@ async def complete(
     """Return the ids that begin with what was typed: of threads, or of a thread's messages."""
     candidates: Sequence[str] = ()
     if argument == "thread_id":
-        page = await adapters.store.memory.page_threads(
-            limit=200, resource_id=adapters.resource_id
-        )
+        page = await adapters.store.memory.page_threads(limit=200, resource_id=adapters.resource_id)
         candidates = [thread.id for thread in page.threads]
     elif argument == "message_id" and thread_id:
         messages = await adapters.store.memory.page_messages(

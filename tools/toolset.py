@@ -31,7 +31,7 @@ class Arguments(BaseModel):
 class Answer(BaseModel):
     """Base of every tool's structured answer.
 
-    Only fields that a tool sets are sent: what is optional is absent, not null.
+    A field that may be left out has a default, and is left out while it has that value.
     """
 
     model_config = ConfigDict(extra="forbid", defer_build=True)
@@ -82,7 +82,7 @@ class MemoryTool:
                 f"The server failed on this call (incident {incident}, see its log). Nothing is "
                 "known to have changed; try again, or go on without it.",
             )
-        structured = answer.model_dump(mode="json", exclude_unset=True)
+        structured = answer.model_dump(mode="json", exclude_defaults=True)
         text = json.dumps(structured, ensure_ascii=False, separators=(",", ":"))
         return CallToolResult(
             content=[TextContent(type="text", text=text)], structured_content=structured

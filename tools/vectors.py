@@ -176,8 +176,8 @@ async def vector_query(
             Match(
                 id=match.id,
                 score=match.score,
-                metadata=match.metadata,  # type: ignore[arg-type]
-                **({"vector": match.vector} if arguments.include_vectors else {}),
+                metadata=None if match.metadata is None else dict(match.metadata),
+                vector=match.vector,
             )
             for match in found.matches
         ],

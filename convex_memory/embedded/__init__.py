@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from convex_memory.deployment import NATIVE_VECTOR_ACTION, Kind
 from convex_memory.errors import (
     DeploymentTimeout,
+    FunctionError,
     FunctionNotDeployed,
-    InvalidArgument,
     LimitExceeded,
 )
 from convex_memory.limits import ARGUMENTS_BYTES_MAX
@@ -71,10 +71,7 @@ class EmbeddedDeployment:
         if function is None:
             raise FunctionNotDeployed(f"Could not find function for '{path}'.")
         if function.kind != kind:
-            raise InvalidArgument(
-                f"{path} is a {function.kind} and was called as a {kind}.",
-                details={"kind": function.kind},
-            )
+            raise FunctionError(f"{path} is a {function.kind} and was called as a {kind}.")
         admitted = _admitted(path, args)
         run = engine.read if function.reads(admitted) else engine.write
         if not timeout_ms:

@@ -434,4 +434,5 @@ def read_vector(blob: bytes) -> list[float]:
     """Unpack what `write_vector` packed."""
     numbers = array(chr(blob[-1]))
     numbers.frombytes(blob[:-1])
-    return numbers.tolist()
+    vector: list[float] = numbers.tolist()
+    return vector

@@ -152,7 +152,7 @@ class Engine:
         with self._starting:
             if self._threads:
                 return
-            serve = [("writer", self._writes, self._write_group)]
+            serve: list[tuple[str, _Queue, _Handle]] = [("writer", self._writes, self._write_group)]
             serve += [("reader", self._reads, self._read_one)] * READERS
             self._threads = [
                 threading.Thread(

@@ -10,15 +10,11 @@ does not exist.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
 import secrets
-import signal
-import socket
-import threading
 import traceback
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -45,6 +41,7 @@ from convex_memory.embedded.http_requests import (
     json_body,
     parse,
 )
+from convex_memory.embedded.listener import run_app
 from convex_memory.errors import (
     ConfigurationError,
     DeploymentTimeout,
@@ -57,10 +54,6 @@ from convex_memory.values import Value, check, to_wire
 
 VERSION_TEXT: Final = "convex-memory"
 RUNNING_TEXT: Final = "This Convex deployment is running. See https://docs.convex.dev/."
-SHUTDOWN_SECONDS_MAX: Final = 10
-"""How long running calls may take to finish once a signal asked the server to stop."""
-KEEP_ALIVE_SECONDS: Final = 75
-"""Longer than callers keep an idle connection, so that they never write into one just closed."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -133,7 +126,7 @@ async def serve(
 ) -> None:
     """Serve the HTTP function API until SIGINT or SIGTERM, or until cancelled.
 
-    Running calls get up to `SHUTDOWN_SECONDS_MAX` to finish. The deployment stays open: the
+    Running calls get some seconds to finish (`listener`). The deployment stays open: the
     caller closes it afterwards.
 
     Args:
@@ -146,79 +139,8 @@ async def serve(
     Raises:
         ConfigurationError: The address cannot be bound, or the key cannot be used.
     """
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            on_started(url)
-
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            # uvicorn's own raises the signal again afterwards, which would end the process
-            # before the deployment is closed.
-            if threading.current_thread() is not threading.main_thread():
-                yield
-                return
-            before = {
-                number: signal.signal(number, self.handle_exit)
-                for number in (signal.SIGINT, signal.SIGTERM)
-            }
-            try:
-                yield
-            finally:
-                for number, handler in before.items():
-                    signal.signal(number, handler)
-
     app = create_app(deployment, admin_key=admin_key)
-    listener = await _listen(host, port)
-    url = _url_of(listener)
-    server = Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            lifespan="off",
-            ws="none",
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS_MAX,
-        )
-    )
-    try:
-        await server.serve(sockets=[listener])
-    except BaseException:
-        with anyio.CancelScope(shield=True):
-            if server.started:
-                await server.shutdown(sockets=[listener])
-        raise
-    finally:
-        listener.close()
-
-
-async def _listen(host: str, port: int) -> socket.socket:
-    # The resolver would take 70000 for 4464.
-    if not 0 <= port <= 65535:
-        raise ConfigurationError(f"{port} is no port; choose one up to 65535, or 0 for a free one.")
-    try:
-        found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        family, _, _, _, address = found[0]
-        listener = socket.create_server(address[:2], family=family, backlog=2048)
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "not an address"
-        raise ConfigurationError(
-            f"Cannot listen on {host}, port {port}: {reason}. "
-            "Choose another address or port, or port 0 for a free one."
-        ) from error
-    # Connections inherit it. asyncio leaves it off for sockets made this way, and without it
-    # each answer waits some 40 ms for the peer's delayed acknowledgement.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener
-
-
-def _url_of(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    await run_app(app, host=host, port=port, on_started=on_started)
 
 
 class _FunctionApi:

@@ -46,7 +46,10 @@ def _version_1(connection: sqlite3.Connection) -> None:
         "CREATE TABLE native_tables (name TEXT PRIMARY KEY, dimension INTEGER, "
         "id_field TEXT NOT NULL, vector_field TEXT NOT NULL) WITHOUT ROWID"
     )
-    connection.execute("CREATE TABLE removals (thread TEXT PRIMARY KEY, upto INTEGER NOT NULL) WITHOUT ROWID")
+    connection.execute(
+        "CREATE TABLE removals (thread TEXT PRIMARY KEY, resource TEXT NOT NULL, "
+        "upto INTEGER NOT NULL) WITHOUT ROWID"
+    )
     connection.execute("CREATE TABLE settings (name TEXT PRIMARY KEY, value) WITHOUT ROWID")
     connection.execute("INSERT INTO settings VALUES ('salt', ?)", (secrets.token_bytes(8),))
 

@@ -79,7 +79,8 @@ def nearest(
         matrix, comparable = _unit_rows(blobs, len(query))
         block_scores = np.full(len(blobs), -1.0, dtype=np.float32)
         if norm > 0:
-            block_scores[comparable] = matrix @ unit
+            # Not BLAS: its last bit depends on a row's place, and equal rows must score equal.
+            block_scores[comparable] = np.einsum("ij,j->i", matrix, unit)
         if comparable_only:
             wanted = comparable if norm > 0 else np.zeros(len(blobs), dtype=bool)
             block_sequences, block_scores = block_sequences[wanted], block_scores[wanted]

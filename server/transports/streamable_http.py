@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -15,12 +15,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from convex_memory.deployment import Deployment
+from convex_memory.embedded.listener import run_app
 from convex_memory.errors import ConfigurationError, ConvexMemoryError
 from convex_memory.limits import REQUEST_BODY_BYTES_MAX
 
 MCP_PATH: Final = "/mcp"
-GRACE_SECONDS: Final = 10
-"""How long requests in flight may take to finish after the server was told to stop."""
 
 
 def check_loopback(host: str) -> None:
@@ -96,36 +95,6 @@ def _without_idle_streams(app: ASGIApp) -> ASGIApp:
     return guarded
 
 
-@contextlib.asynccontextmanager
-async def _announcing(server: Any, on_started: Callable[[str], None]) -> AsyncIterator[None]:
-    yield
-
-
 async def serve(app: ASGIApp, *, host: str, port: int, on_started: Callable[[str], None]) -> None:
-    """Listen until told to stop; requests in flight then have `GRACE_SECONDS` to finish.
-
-    Args:
-        app: The application.
-        host: The address to listen on.
-        port: The port; 0 takes a free one.
-        on_started: Called with the URL once connections are accepted.
-    """
-    import uvicorn
-
-    class Announcing(uvicorn.Server):
-        async def startup(self, sockets: Any = None) -> None:
-            await super().startup(sockets)
-            if self.started:
-                bound = self.servers[0].sockets[0].getsockname()
-                name = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-                on_started(f"http://{name}:{bound[1]}")
-
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
-    await Announcing(config).serve()
+    """Listen until told to stop (see `listener.run_app`)."""
+    await run_app(app, host=host, port=port, on_started=on_started, lifespan=True)

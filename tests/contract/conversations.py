@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from convex_memory.deployment import Deployment, Kind
+from convex_memory.deployment import STORAGE_FUNCTION, Deployment, Kind
 from convex_memory.errors import FunctionNotDeployed
 from convex_memory.records import Content, Message, Thread
 from convex_memory.values import Value
@@ -105,3 +105,12 @@ class Cast:
         return [
             self.message(f"m{number}", start + number, thread=thread) for number in range(count)
         ]
+
+    async def save_with_metadata_text(self, deployment: Deployment, metadata: str) -> None:
+        """Store thread `t` as some writers do: with its metadata as JSON text."""
+        row = {**self.thread().to_row(), "metadata": metadata}
+        await deployment.call(
+            "mutation",
+            STORAGE_FUNCTION,
+            {"op": "insert", "tableName": "mastra_threads", "record": row},
+        )

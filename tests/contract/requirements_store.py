@@ -106,6 +106,9 @@ REQUIREMENTS: dict[str, Requirement] = {
             "store:threads:patch": (
                 "A patch sets title and members, removes members given as null, leaves the rest."
             ),
+            "store:threads:patch:metadata-text": (
+                "Patching a thread keeps metadata that was stored as JSON text."
+            ),
             "store:threads:remove": (
                 "Removing says whether the thread was there and how many messages went."
             ),
@@ -308,6 +311,9 @@ REQUIREMENTS: dict[str, Requirement] = {
             "store:resources:update:absent": "Updating an absent resource creates it.",
             "store:working:resource": "Working memory of a resource is where Mastra keeps it.",
             "store:working:thread": "Working memory of a thread is where Mastra keeps it.",
+            "store:working:metadata-text": (
+                "Working memory is found in thread metadata that was stored as JSON text."
+            ),
             "store:working:append": "Appended text stands on a new line.",
             "store:working:merge": (
                 "Merged JSON keeps what is absent, deletes nulls, merges objects, replaces the "

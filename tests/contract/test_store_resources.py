@@ -149,6 +149,19 @@ async def test_working_memory_of_a_thread_is_mastras(memory: MemoryStore, cast: 
     assert (await memory.get_working_memory(resource_id=cast.ann)).text is None
 
 
+@requirement("store:working:metadata-text")
+async def test_working_memory_in_metadata_stored_as_text(
+    deployment: Deployment, memory: MemoryStore, cast: Cast
+) -> None:
+    await cast.save_with_metadata_text(deployment, '{"a":1,"workingMemory":"about tea"}')
+    here: Any = {"resource_id": cast.ann, "thread_id": cast.id("t")}
+    assert (await memory.get_working_memory(**here)).text == "about tea"
+    await memory.update_working_memory(text="about milk", **here)
+    thread = await memory.get_thread_by_id(thread_id=cast.id("t"))
+    assert thread is not None
+    assert thread.metadata == {"a": 1, "workingMemory": "about milk"}
+
+
 @requirement("store:working:stamp")
 async def test_working_memory_tells_when_it_was_written(
     memory: MemoryStore, cast: Cast, clock: Clock

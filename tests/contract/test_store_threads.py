@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from convex_memory.deployment import STORAGE_FUNCTION, Deployment
+from convex_memory.deployment import Deployment
 from convex_memory.errors import (
     ConfigurationError,
     Conflict,
@@ -125,12 +125,7 @@ async def test_a_thread_of_another_resource_is_none(memory: MemoryStore, cast: C
 async def test_metadata_stored_as_text_is_read(
     deployment: Deployment, memory: MemoryStore, cast: Cast
 ) -> None:
-    row = {**cast.thread().to_row(), "metadata": '{"a":1}'}
-    await deployment.call(
-        "mutation",
-        STORAGE_FUNCTION,
-        {"op": "insert", "tableName": "mastra_threads", "record": row},
-    )
+    await cast.save_with_metadata_text(deployment, '{"a":1}')
     thread = await memory.get_thread_by_id(thread_id=cast.id("t"))
     assert thread is not None
     assert thread.metadata == {"a": 1}
@@ -644,6 +639,15 @@ async def test_a_patch_changes_what_it_names(store: ConvexStore, cast: Cast) -> 
     titled = await memory.patch_thread(thread_id=cast.id("t"), title="")
     assert (titled.title, titled.metadata) == ("", {"b": {"y": 2}, "c": 3})
     assert await memory.get_thread_by_id(thread_id=cast.id("t")) == titled
+
+
+@requirement("store:threads:patch:metadata-text")
+async def test_a_patch_keeps_metadata_stored_as_text(
+    deployment: Deployment, store: ConvexStore, cast: Cast
+) -> None:
+    await cast.save_with_metadata_text(deployment, '{"a":1,"b":2}')
+    patched = await store.memory.patch_thread(thread_id=cast.id("t"), metadata={"b": None, "c": 3})
+    assert patched.metadata == {"a": 1, "c": 3}
 
 
 @requirement("store:threads:remove")

@@ -20,7 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convex_memory.deployment import Kind
-from convex_memory.embedded.http import _listen, create_app, serve
+from convex_memory.embedded.http import create_app, serve
+from convex_memory.embedded.listener import _listen
 from convex_memory.errors import (
     ConfigurationError,
     Conflict,

@@ -150,7 +150,6 @@ def test_text_is_stored_as_the_format_2_message_that_says_it() -> None:
         assert stored.content == {
             "format": 2,
             "parts": [{"type": "text", "text": text}],
-            "content": text,
         }
         assert stored.text == text
 

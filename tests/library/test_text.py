@@ -44,7 +44,6 @@ def test_content_made_from_text_is_what_mastra_expects() -> None:
     assert text_content("hi") == {
         "format": 2,
         "parts": [{"type": "text", "text": "hi"}],
-        "content": "hi",
     }
 
 

@@ -69,6 +69,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "memory/vectors:update": mutation(vectors.update),
     "memory/vectors:remove": mutation(vectors.remove),
     "memory/vectors:createIndex": mutation(vectors.create_index),
+    "memory/vectors:deleteIndex": mutation(vectors.delete_index),
     "memory/vectors:describe": query(vectors.describe),
     "memory/vectors:list": query(vectors.list_indexes),
     "memory/changes:list": query(changes.list_after),

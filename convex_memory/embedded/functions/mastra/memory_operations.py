@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from convex_memory.embedded.documents import Documents, Record
 from convex_memory.embedded.functions.function import Args
+from convex_memory.embedded.functions.metadata import merged
 from convex_memory.embedded.tables import RESOURCES, THREADS, Table
 from convex_memory.values import Value
 
@@ -44,20 +44,6 @@ def update_resource(documents: Documents, args: Args) -> Value:
         given["metadata"] = merged(row.fields.get("metadata"), given["metadata"])
     row = documents.patch(RESOURCES, row, {**given, "updatedAt": args.get("updatedAt")})
     return {"ok": True, "result": documents.doc(RESOURCES, row)}
-
-
-def merged(stored: Any, given: Any) -> Record:
-    """Merge metadata at the top level; metadata stored as JSON text is read first."""
-    return {**_as_object(stored), **_as_object(given)}
-
-
-def _as_object(metadata: Any) -> Record:
-    while isinstance(metadata, str):
-        try:
-            metadata = json.loads(metadata)
-        except ValueError:
-            return {}
-    return dict(metadata) if isinstance(metadata, Mapping) else {}
 
 
 OPERATIONS: Final[Mapping[str, tuple[Table, Callable[[Documents, Args], Value]]]] = {

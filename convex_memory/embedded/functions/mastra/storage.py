@@ -304,12 +304,14 @@ class VectorRoute(Route):
 
     def put(self, record: Record) -> None:
         """Insert a vector, or set both embedding and metadata of the one there is."""
-        fields = {name: record[name] for name in ("embedding", "metadata") if name in record}
+        fields: Record = {
+            name: record[name] for name in ("embedding", "metadata") if name in record
+        }
         row = self.find(record["id"])
         if row is None:
             self.documents.insert(VECTORS, {"id": record["id"], **self.scope, **fields})
         else:
-            both = {"embedding": REMOVED, "metadata": REMOVED, **fields}
+            both: Record = {"embedding": REMOVED, "metadata": REMOVED, **fields}
             self.documents.patch(VECTORS, row, both)
 
     def change(self, row: Row, record: Record) -> None:

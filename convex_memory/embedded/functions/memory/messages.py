@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from convex_memory.embedded.functions.memory.rows import (
 from convex_memory.embedded.tables import MESSAGES, THREADS
 from convex_memory.errors import Conflict, InvalidArgument, NotFound
 from convex_memory.limits import NEIGHBOURS_MAX, PAGE_MESSAGES_MAX, SAVE_MESSAGES_MAX
+from convex_memory.text import message_text
 from convex_memory.values import Value
 
 IDS_MAX: Final = 100
@@ -43,9 +45,7 @@ def save(documents: Documents, args: Args) -> Value:
     results: list[Record] = []
     for record in messages:
         status, row = _save_one(documents, record, replace=replace)
-        results.append(
-            {"id": record["id"], "status": status, "createdAt": row.fields["createdAt"]}
-        )
+        results.append({"id": record["id"], "status": status, "createdAt": row.fields["createdAt"]})
         if status != "unchanged":
             touched[record["thread_id"]] = None
     for thread_id in touched:
@@ -81,7 +81,7 @@ def page(documents: Documents, args: Args) -> Value:
             more = True
             break
         taken.append(row)
-        chars += len(row.fields["content"])
+        chars += len(message_text(row.fields["content"]))
     cursor = (
         write_cursor(question, taken[-1].fields["createdAt"], taken[-1].sequence) if more else None
     )
@@ -175,12 +175,22 @@ def _save_one(documents: Documents, record: Record, *, replace: bool) -> tuple[s
         return "stored", documents.insert(MESSAGES, record)
     if replace:
         return "replaced", documents.patch(MESSAGES, row, record)
-    if any(row.fields[name] != record[name] for name in ("thread_id", "role", "content")):
+    same = row.fields["content"] == record["content"] or _same_json(
+        row.fields["content"], record["content"]
+    )
+    if not same or any(row.fields[name] != record[name] for name in ("thread_id", "role")):
         raise Conflict(
             f"A message with id {record['id']!a} is already stored with other content. Use "
             "another message id, or leave it out to have one made."
         )
     return "unchanged", row
+
+
+def _same_json(left: Any, right: Any) -> bool:
+    try:
+        return bool(json.loads(left) == json.loads(right))
+    except (TypeError, ValueError):
+        return False
 
 
 def _messages(args: Args) -> list[Record]:
@@ -241,7 +251,9 @@ def _message_named(documents: Documents, args: Args) -> Row:
     row = find_message(documents, message_id, scope_of(args))
     thread_id = text_argument(args, "threadId", optional=True)
     if row is None or thread_id not in (None, row.fields["thread_id"]):
-        raise NotFound(f"There is no message {message_id!a}" + (" in this thread." if thread_id else "."))
+        raise NotFound(
+            f"There is no message {message_id!a}" + (" in this thread." if thread_id else ".")
+        )
     return row
 
 

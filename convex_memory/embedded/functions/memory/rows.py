@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -52,7 +51,7 @@ def no_thread(thread_id: str) -> NotFound:
 def find_message(documents: Documents, message_id: str, scope: str | None) -> Row | None:
     """Return a message, or None when there is none or it belongs to another resource."""
     row = documents.first(MESSAGES, id=message_id)
-    if row is None or not in_scope(documents, row, scope):
+    if row is None or _removed(documents, row) or not in_scope(documents, row, scope):
         return None
     return row
 
@@ -64,6 +63,15 @@ def in_scope(documents: Documents, message: Row, scope: str | None) -> bool:
     if "resourceId" in message.fields:
         return bool(message.fields["resourceId"] == scope)
     return find_thread(documents, message.fields["thread_id"], scope) is not None
+
+
+def _removed(documents: Documents, message: Row) -> bool:
+    """Whether the message's thread was removed, and the message waits to be."""
+    found = documents.connection.execute(
+        "SELECT 1 FROM removals WHERE thread = ? AND upto >= ?",
+        (message.fields["thread_id"], message.sequence),
+    )
+    return found.fetchone() is not None
 
 
 def write_cursor(question: str, *position: Any) -> str:
@@ -86,6 +94,7 @@ def read_cursor(args: Args, question: str, kinds: tuple[type, ...]) -> list[Any]
     cursor = args.get("cursor")
     if cursor is None:
         return None
+    position: list[Any]
     try:
         raw = base64.urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
         asked, *position = json.loads(raw)
@@ -109,9 +118,3 @@ def to_iso(milliseconds: float) -> str:
     """Return a time in milliseconds since the epoch as ISO-8601 UTC with milliseconds."""
     moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
-
-
-def merged_metadata(stored: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge metadata at the top level; a member given as null goes away."""
-    kept = dict(stored) if isinstance(stored, Mapping) else {}
-    return {name: value for name, value in {**kept, **given}.items() if value is not None}

@@ -16,13 +16,13 @@ from convex_memory.embedded.functions.function import (
 )
 from convex_memory.embedded.functions.memory.rows import (
     find_thread,
-    merged_metadata,
     now_iso,
     read_cursor,
     scope_of,
     thread_named,
     write_cursor,
 )
+from convex_memory.embedded.functions.metadata import merged_without_nulls
 from convex_memory.embedded.tables import MESSAGES, THREADS
 from convex_memory.errors import Conflict, InvalidArgument, LimitExceeded
 from convex_memory.limits import CASCADE_DELETE_ROWS, CLONE_MESSAGES_MAX, PAGE_THREADS_MAX
@@ -67,7 +67,7 @@ def list_page(documents: Documents, args: Args) -> Value:
     last = rows[limit - 1] if len(rows) > limit else None
     return {
         "threads": [documents.doc(THREADS, row) for row in rows[:limit]],
-        "cursor": last and write_cursor(question, last.fields[by], last.sequence),
+        "cursor": None if last is None else write_cursor(question, last.fields[by], last.sequence),
     }
 
 
@@ -81,33 +81,35 @@ def update(documents: Documents, args: Args) -> Value:
     if args.get("metadata") is not None:
         if not isinstance(args["metadata"], Mapping):
             raise InvalidArgument("metadata must be an object.")
-        changes["metadata"] = merged_metadata(row.fields.get("metadata"), args["metadata"])
+        changes["metadata"] = merged_without_nulls(row.fields.get("metadata"), args["metadata"])
     return {"thread": documents.doc(THREADS, documents.patch(THREADS, row, changes))}
 
 
 def remove(documents: Documents, args: Args) -> Value:
     """Remove a thread at once, and its messages a batch at a time.
 
-    What is left when nobody repeats the call is removed by the engine when it has nothing
-    else to do; until then it is hidden.
+    The first call tells how many messages go; they are out of sight from then on. What is left
+    when nobody repeats the call is removed by the engine when it has nothing else to do.
     """
     allow_only(args, "threadId", "resourceId")
     thread_id, scope = text_argument(args, "threadId"), scope_of(args)
     row = find_thread(documents, thread_id, scope)
+    gone = 0
     if row is not None:
+        gone = documents.count(MESSAGES, {"thread_id": thread_id})
         documents.delete(THREADS, row)
         documents.connection.execute(
-            "INSERT OR REPLACE INTO removals SELECT ?, coalesce(max(_sequence), 0) "
+            "INSERT OR REPLACE INTO removals SELECT ?, ?, coalesce(max(_sequence), 0) "
             "FROM mastra_messages",
-            (thread_id,),
+            (thread_id, row.fields["resourceId"]),
         )
-    elif not _removing(documents, thread_id) or scope is not None:
+    elif not _removing(documents, thread_id, scope):
         return {"found": False, "removedMessages": 0, "hasMore": False}
-    removed = _remove_messages(documents, thread_id, CASCADE_DELETE_ROWS)
+    _remove_messages(documents, thread_id, CASCADE_DELETE_ROWS)
     return {
         "found": True,
-        "removedMessages": removed,
-        "hasMore": _removing(documents, thread_id),
+        "removedMessages": gone,
+        "hasMore": _removing(documents, thread_id, scope),
     }
 
 
@@ -120,12 +122,14 @@ def continue_removals(documents: Documents) -> bool:
     return True
 
 
-def _removing(documents: Documents, thread_id: str) -> bool:
-    found = documents.connection.execute("SELECT 1 FROM removals WHERE thread = ?", (thread_id,))
-    return found.fetchone() is not None
+def _removing(documents: Documents, thread_id: str, scope: str | None) -> bool:
+    row = documents.connection.execute(
+        "SELECT resource FROM removals WHERE thread = ?", (thread_id,)
+    ).fetchone()
+    return row is not None and scope in (None, row[0])
 
 
-def _remove_messages(documents: Documents, thread_id: str, most: int) -> int:
+def _remove_messages(documents: Documents, thread_id: str, most: int) -> None:
     rows = list(
         documents.scan(
             MESSAGES,
@@ -140,7 +144,6 @@ def _remove_messages(documents: Documents, thread_id: str, most: int) -> int:
         documents.delete(MESSAGES, row)
     if len(rows) <= most:
         documents.connection.execute("DELETE FROM removals WHERE thread = ?", (thread_id,))
-    return min(len(rows), most)
 
 
 def clone(documents: Documents, args: Args) -> Value:

@@ -145,6 +145,20 @@ def remove(documents: Documents, args: Args) -> Value:
     return {"removed": removed, "hasMore": False}
 
 
+def delete_index(documents: Documents, args: Args) -> Value:
+    """Delete an index with all its vectors, or its vectors only, in one transaction."""
+    allow_only(args, "indexName", "keepIndex")
+    name = _name(args)
+    row = documents.first(VECTOR_INDEXES, indexName=name)
+    documents.will_write()
+    removed = documents.connection.execute(
+        "DELETE FROM mastra_vectors WHERE indexName = ?", (name,)
+    ).rowcount
+    if row is not None and args.get("keepIndex") is not True:
+        documents.delete(VECTOR_INDEXES, row)
+    return {"found": row is not None, "removed": removed}
+
+
 def search(documents: Documents, args: Args) -> Value:
     """Return the vectors most similar to one, best first, equal ones in creation order."""
     allow_only(args, "indexName", "vector", "limit", "filter", "includeVector")

@@ -18,10 +18,10 @@ from convex_memory.embedded.functions.function import (
     text_argument,
 )
 from convex_memory.embedded.functions.memory.rows import (
-    merged_metadata,
     now_iso,
     thread_named,
 )
+from convex_memory.embedded.functions.metadata import as_object, merged_without_nulls
 from convex_memory.embedded.tables import RESOURCES, THREADS
 from convex_memory.errors import InvalidArgument
 from convex_memory.values import Value
@@ -46,7 +46,7 @@ def update(documents: Documents, args: Args) -> Value:
     now = now_iso(documents, args)
     if args.get("threadId") is not None:
         thread = thread_named(documents, args)
-        metadata = merged_metadata(thread.fields.get("metadata"), {"workingMemory": text})
+        metadata = merged_without_nulls(thread.fields.get("metadata"), {"workingMemory": text})
         documents.patch(THREADS, thread, {"metadata": metadata, "updatedAt": now})
     else:
         resource_id = text_argument(args, "resourceId")
@@ -71,7 +71,7 @@ def _stored(documents: Documents, args: Args) -> tuple[str | None, str | None]:
     resource_id = text_argument(args, "resourceId")
     if args.get("threadId") is not None:
         fields = thread_named(documents, args).fields
-        text = (fields.get("metadata") or {}).get("workingMemory")
+        text = as_object(fields.get("metadata")).get("workingMemory")
         return (text if isinstance(text, str) else None), fields["updatedAt"]
     row = documents.first(RESOURCES, id=resource_id)
     if row is None:

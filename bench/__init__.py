@@ -1,0 +1,1 @@
+"""Measurements: where the figures in the documents come from. See README.md beside this."""

@@ -1,0 +1,178 @@
+"""What it costs to recall 20 messages of a short thread and of a very long one."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from mcp import Client
+
+from bench.report import RESULTS, Report, percentile, positive
+from bench.sentences import RESOURCE, Sentences
+from convex_memory.embedded import EmbeddedDeployment
+from convex_memory.limits import PAGE_MESSAGES_MAX, SAVE_MESSAGES_MAX
+from convex_memory.records import Thread
+from convex_memory.store import ConvexStore, MemoryStore
+from server.app import create_server
+from server.settings import Settings
+
+RATIO_MOST: Final = 2.0
+PAGE: Final = 20
+
+Read = Callable[[], Awaitable[int]]
+"""Reads once and returns how many messages came."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--short", type=positive, default=100, help="messages (default 100)")
+    parser.add_argument("--long", type=positive, default=100_000, help="messages (default 100000)")
+    parser.add_argument("--reads", type=positive, default=300, help="of each kind (default 300)")
+    parser.add_argument("--folder", type=Path, default=RESULTS, help="where (bench/results)")
+    asked = parser.parse_args()
+    if min(asked.short, asked.long) < 2 * PAGE:
+        parser.error(f"a thread needs at least {2 * PAGE} messages, to have a middle to read")
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    report = Report("reads", asked)
+    with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
+        asyncio.run(measure(report, Path(folder), asked))
+    return report.finish()
+
+
+async def measure(report: Report, folder: Path, asked: argparse.Namespace) -> None:
+    settings = Settings(data_dir=folder, resource_id=RESOURCE)
+    async with EmbeddedDeployment(folder) as deployment:
+        memory = ConvexStore(deployment).memory
+        seconds = await fill(memory, "short", asked.short) + await fill(memory, "long", asked.long)
+        report.table(
+            "filled first, 100 messages a call",
+            ("", "messages", "seconds", "a second"),
+            [("", asked.short + asked.long, seconds, (asked.short + asked.long) / seconds)],
+        )
+        async with Client(create_server(settings)) as client:
+            short = await kinds_of_read(memory, client, "short", asked.short)
+            long = await kinds_of_read(memory, client, "long", asked.long)
+            times = {kind: await timed(short[kind], long[kind], asked.reads) for kind in short}
+    tell(report, asked, times)
+
+
+async def fill(memory: MemoryStore, thread_id: str, count: int) -> float:
+    """Save a thread of `count` messages and return the seconds it took."""
+    sentences = Sentences()
+    thread = Thread(id=thread_id, resource_id=RESOURCE)
+    messages = [sentences.message(thread_id, place) for place in range(count)]
+    began = time.perf_counter()
+    for first in range(0, count, SAVE_MESSAGES_MAX):
+        await memory.save_conversation(
+            thread=thread, messages=messages[first : first + SAVE_MESSAGES_MAX]
+        )
+    return time.perf_counter() - began
+
+
+async def kinds_of_read(
+    memory: MemoryStore, client: Client, thread_id: str, count: int
+) -> Mapping[str, Read]:
+    """Return every kind of read of one thread."""
+    middle = await cursor_at(memory, thread_id, count // 2)
+    central = f"{thread_id}:{count // 2}"
+    tool_middle = (
+        await recalled(client, thread_id=thread_id, limit=PAGE_MESSAGES_MAX, max_chars=200)
+    )["next_cursor"]
+
+    async def page(cursor: str | None) -> int:
+        got = await memory.page_messages(
+            thread_id=thread_id, limit=PAGE, cursor=cursor, resource_id=RESOURCE
+        )
+        return len(got.messages)
+
+    async def around() -> int:
+        got = await memory.messages_around(
+            message_id=central, before=PAGE // 2, after=PAGE // 2 - 1, thread_id=thread_id
+        )
+        return len(got.messages)
+
+    async def tool(**arguments: Any) -> int:
+        got = await recalled(client, thread_id=thread_id, limit=PAGE, **arguments)
+        return len(got["messages"])
+
+    return {
+        "page_messages, newest": lambda: page(None),
+        "page_messages, in the middle": lambda: page(middle),
+        "messages_around, in the middle": around,
+        "recall_thread, newest": tool,
+        "recall_thread, from a cursor": lambda: tool(cursor=tool_middle),
+        "recall_thread, around": lambda: tool(around=central),
+    }
+
+
+async def cursor_at(memory: MemoryStore, thread_id: str, place: int) -> str | None:
+    """Walk from the newest message to the middle of a thread and return the cursor there."""
+    cursor: str | None = None
+    while place > 0:
+        step = min(place, PAGE_MESSAGES_MAX)
+        page = await memory.page_messages(thread_id=thread_id, limit=step, cursor=cursor)
+        cursor, place = page.cursor, place - step
+    return cursor
+
+
+async def recalled(client: Client, **arguments: Any) -> dict[str, Any]:
+    answer = await client.call_tool("recall_thread", arguments)
+    if answer.is_error or answer.structured_content is None:
+        raise RuntimeError(f"recall_thread refused: {answer.content}")
+    return answer.structured_content
+
+
+async def timed(short: Read, long: Read, reads: int) -> tuple[list[float], list[float]]:
+    """Read both threads in turns and return the milliseconds of each.
+
+    Raises:
+        RuntimeError: A read did not give the 20 messages.
+    """
+    times: tuple[list[float], list[float]] = ([], [])
+    for turn in range(reads + reads // 10):
+        for read, kept in zip((short, long), times, strict=True):
+            began = time.perf_counter()
+            got = await read()
+            milliseconds = (time.perf_counter() - began) * 1000
+            if got != PAGE:
+                raise RuntimeError(f"A read gave {got} messages instead of {PAGE}.")
+            if turn >= reads // 10:
+                kept.append(milliseconds)
+    return times
+
+
+def tell(
+    report: Report,
+    asked: argparse.Namespace,
+    times: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+) -> None:
+    report.table(
+        f"recalling {PAGE} messages",
+        ("how", "reads", f"of {asked.short:,}: ms p50", "p95", f"of {asked.long:,}: ms p50")
+        + ("p95", "p50 ratio"),
+        [
+            (
+                kind,
+                len(short),
+                median(short),
+                percentile(short, 95),
+                median(long),
+                percentile(long, 95),
+                median(long) / median(short),
+            )
+            for kind, (short, long) in times.items()
+        ],
+    )
+    for kind, (short, long) in times.items():
+        report.require(f"{kind}, ratio", median(long) / median(short), at_most=RATIO_MOST)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

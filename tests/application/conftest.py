@@ -1,0 +1,36 @@
+"""One caller for every test of the tools."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from server.settings import Settings
+from tests.application.connections import Caller, connected, settings_in
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-snapshots",
+        action="store_true",
+        help="write tests/application/snapshots/ anew instead of comparing with it",
+    )
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_in(tmp_path)
+
+
+@pytest.fixture(params=["memory/2026", "http/2025"])
+async def caller(request: pytest.FixtureRequest, settings: Settings) -> AsyncIterator[Caller]:
+    """An assistant over each transport and each era, paired to keep the suite short."""
+    async with connected(str(request.param), settings) as caller:
+        yield caller

@@ -1,0 +1,155 @@
+"""MCP clients over every transport and era, and what their answers say."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import anyio
+import httpx2
+from mcp import Client, StdioServerParameters
+from mcp.client.stdio import stdio_client
+from mcp.client.streamable_http import streamable_http_client
+from starlette.types import ASGIApp, Message
+
+from convex_memory.embedded import DATABASE_NAME
+from server.app import create_server, open_deployment
+from server.settings import Settings
+from server.transports import streamable_http
+
+ROOT: Final = Path(__file__).parents[2]
+HTTP_URL: Final = "http://127.0.0.1:8000/mcp"
+IN_PROCESS: Final = ("memory/2026", "http/2025", "memory/2025", "http/2026")
+EVERYWHERE: Final = (*IN_PROCESS, "stdio/2026", "stdio/2025")
+ANSWER_TIMEOUT_S: Final = 60
+FOLDER: Final = "memory"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A failed call, as text and as the code and details beside it."""
+
+    code: str
+    message: str
+    details: Mapping[str, Any]
+
+
+class Caller:
+    """One connected assistant."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    async def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
+        """Call a tool that must succeed; its text must say what its structure says."""
+        with anyio.fail_after(ANSWER_TIMEOUT_S):
+            result = await self.client.call_tool(tool, arguments)
+        [content] = result.content
+        assert content.type == "text"
+        assert not result.is_error, content.text
+        assert json.loads(content.text) == result.structured_content
+        assert result.structured_content is not None
+        return dict(result.structured_content)
+
+    async def refused(self, tool: str, /, **arguments: Any) -> Refusal:
+        """Call a tool that must refuse."""
+        with anyio.fail_after(ANSWER_TIMEOUT_S):
+            result = await self.client.call_tool(tool, arguments)
+        assert result.is_error, result.structured_content
+        assert result.structured_content is None
+        [content] = result.content
+        assert content.type == "text"
+        assert result.meta is not None
+        error = result.meta["convex-memory/error"]
+        code, _, message = content.text.partition(": ")
+        assert code == error["code"]
+        return Refusal(code, message, error.get("details", {}))
+
+    async def save(self, thread_id: str, *contents: str, **each: Any) -> list[dict[str, Any]]:
+        """Save user messages in one thread; `each` goes with every one of them."""
+        messages = [{"role": "user", "content": content, **each} for content in contents]
+        saved: list[dict[str, Any]] = []
+        for start in range(0, len(messages), 100):
+            answer = await self.call(
+                "save_messages", thread_id=thread_id, messages=messages[start : start + 100]
+            )
+            saved += answer["saved"]
+        return saved
+
+
+def settings_in(tmp_path: Path, **given: Any) -> Settings:
+    """Return settings over a folder of the test's own."""
+    return Settings(data_dir=tmp_path / FOLDER, **given)
+
+
+@asynccontextmanager
+async def connected(leg: str, settings: Settings) -> AsyncIterator[Caller]:
+    """Connect in process, over a leg such as `http/2025`."""
+    transport, _, era = leg.partition("/")
+    mode: Literal["auto", "legacy"] = "auto" if era == "2026" else "legacy"
+    if transport == "memory":
+        async with Client(create_server(settings), mode=mode) as client:
+            yield Caller(client)
+    elif transport == "http":
+        app = streamable_http.create_app(
+            create_server(settings), host="127.0.0.1", ready=lambda: open_deployment(settings)
+        )
+        async with started(app):
+            wire = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), timeout=30)
+            async with (
+                wire,
+                Client(streamable_http_client(HTTP_URL, http_client=wire), mode=mode) as client,
+            ):
+                yield Caller(client)
+    else:
+        async with over_stdio({"MEMORY_DATA_DIR": str(settings.data_dir)}, mode=mode) as caller:
+            yield caller
+
+
+@asynccontextmanager
+async def over_stdio(
+    environment: Mapping[str, str], mode: Literal["auto", "legacy"] = "auto"
+) -> AsyncIterator[Caller]:
+    """Connect to the command itself, as an assistant starts it."""
+    parameters = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "convex_memory"],
+        env={"PYTHONWARNINGS": "error", **environment},
+        cwd=ROOT,
+    )
+    # What the server logs belongs to no test's output.
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        async with Client(stdio_client(parameters, errlog=nowhere), mode=mode) as client:
+            yield Caller(client)
+
+
+@asynccontextmanager
+async def started(app: ASGIApp) -> AsyncIterator[None]:
+    """Run an ASGI application's lifespan, as a server does."""
+    to_app, from_test = anyio.create_memory_object_stream[Message](2)
+    to_test, from_app = anyio.create_memory_object_stream[Message](2)
+    async with to_app, from_test, to_test, from_app, anyio.create_task_group() as tasks:
+        scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+        tasks.start_soon(app, scope, from_test.receive, to_test.send)
+        await to_app.send({"type": "lifespan.startup"})
+        assert await from_app.receive() == {"type": "lifespan.startup.complete"}
+        yield
+        await to_app.send({"type": "lifespan.shutdown"})
+        assert await from_app.receive() == {"type": "lifespan.shutdown.complete"}
+
+
+def stored_in(tmp_path: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """Return every row of every table of the folder's database."""
+    with closing(sqlite3.connect(tmp_path / FOLDER / DATABASE_NAME)) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        return {
+            name: connection.execute(f'SELECT * FROM "{name}"').fetchall()
+            for (name,) in tables.fetchall()
+        }
