@@ -25,6 +25,7 @@ from server.settings import Settings
 
 RATIO_MOST: Final = 2.0
 PAGE: Final = 20
+SEARCHES: Final = 20
 
 Read = Callable[[], Awaitable[int]]
 """Reads once and returns how many messages came."""
@@ -59,8 +60,17 @@ async def measure(report: Report, folder: Path, asked: argparse.Namespace) -> No
         async with Client(create_server(settings)) as client:
             short = await kinds_of_read(memory, client, "short", asked.short)
             long = await kinds_of_read(memory, client, "long", asked.long)
-            times = {kind: await timed(short[kind], long[kind], asked.reads) for kind in short}
-    tell(report, asked, times)
+            reads = {kind: await timed(short[kind], long[kind], asked.reads) for kind in short}
+            searches = {
+                f"{how} (place {place:,})": await timed(
+                    search(client, "short", place), search(client, "long", place), SEARCHES, 0
+                )
+                for how, place in (("a common word", 10), ("a rare word", 4000))
+            }
+    tell(report, asked, f"recalling {PAGE} messages", reads)
+    for kind, (of_short, of_long) in reads.items():
+        report.require(f"{kind}, ratio", median(of_long) / median(of_short), at_most=RATIO_MOST)
+    tell(report, asked, f"search_memory in one thread, first {PAGE} hits (no bound)", searches)
 
 
 async def fill(memory: MemoryStore, thread_id: str, count: int) -> float:
@@ -82,9 +92,6 @@ async def kinds_of_read(
     """Return every kind of read of one thread."""
     middle = await cursor_at(memory, thread_id, count // 2)
     central = f"{thread_id}:{count // 2}"
-    tool_middle = (
-        await recalled(client, thread_id=thread_id, limit=PAGE_MESSAGES_MAX, max_chars=200)
-    )["next_cursor"]
 
     async def page(cursor: str | None) -> int:
         got = await memory.page_messages(
@@ -107,7 +114,7 @@ async def kinds_of_read(
         "page_messages, in the middle": lambda: page(middle),
         "messages_around, in the middle": around,
         "recall_thread, newest": tool,
-        "recall_thread, from a cursor": lambda: tool(cursor=tool_middle),
+        "recall_thread, in the middle": lambda: tool(cursor=middle),
         "recall_thread, around": lambda: tool(around=central),
     }
 
@@ -129,11 +136,27 @@ async def recalled(client: Client, **arguments: Any) -> dict[str, Any]:
     return answer.structured_content
 
 
-async def timed(short: Read, long: Read, reads: int) -> tuple[list[float], list[float]]:
+def search(client: Client, thread_id: str, place: int) -> Read:
+    """Return a search of one thread for the word at a place of the order of frequency."""
+    word = Sentences().words[place]
+
+    async def once() -> int:
+        answer = await client.call_tool(
+            "search_memory",
+            {"query": word, "thread_id": thread_id, "limit": PAGE, "max_chars": 200_000},
+        )
+        return len((answer.structured_content or {})["hits"])
+
+    return once
+
+
+async def timed(
+    short: Read, long: Read, reads: int, least: int = PAGE
+) -> tuple[list[float], list[float]]:
     """Read both threads in turns and return the milliseconds of each.
 
     Raises:
-        RuntimeError: A read did not give the 20 messages.
+        RuntimeError: A read gave fewer messages than it must.
     """
     times: tuple[list[float], list[float]] = ([], [])
     for turn in range(reads + reads // 10):
@@ -141,8 +164,8 @@ async def timed(short: Read, long: Read, reads: int) -> tuple[list[float], list[
             began = time.perf_counter()
             got = await read()
             milliseconds = (time.perf_counter() - began) * 1000
-            if got != PAGE:
-                raise RuntimeError(f"A read gave {got} messages instead of {PAGE}.")
+            if got < least:
+                raise RuntimeError(f"A read gave {got} messages instead of {least}.")
             if turn >= reads // 10:
                 kept.append(milliseconds)
     return times
@@ -151,12 +174,13 @@ async def timed(short: Read, long: Read, reads: int) -> tuple[list[float], list[
 def tell(
     report: Report,
     asked: argparse.Namespace,
+    title: str,
     times: Mapping[str, tuple[Sequence[float], Sequence[float]]],
 ) -> None:
     report.table(
-        f"recalling {PAGE} messages",
-        ("how", "reads", f"of {asked.short:,}: ms p50", "p95", f"of {asked.long:,}: ms p50")
-        + ("p95", "p50 ratio"),
+        title,
+        ("how", "reads", f"of {asked.short:,}: ms p50", "p95")
+        + (f"of {asked.long:,}: ms p50", "p95", "p50 ratio"),
         [
             (
                 kind,
@@ -170,8 +194,6 @@ def tell(
             for kind, (short, long) in times.items()
         ],
     )
-    for kind, (short, long) in times.items():
-        report.require(f"{kind}, ratio", median(long) / median(short), at_most=RATIO_MOST)
 
 
 if __name__ == "__main__":

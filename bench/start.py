@@ -57,25 +57,22 @@ def started(command: Sequence[str], era: str) -> Start:
 
 
 def tell(report: Report, era: str, bare: Sequence[Start], ours: Sequence[Start]) -> None:
-    wall, cpu = (
-        median(each[at] for each in ours) / median(each[at] for each in bare) for at in (0, 1)
-    )
-    rows: list[tuple[object, ...]] = [
-        (
-            name,
-            len(starts),
-            median(each.wall_ms for each in starts),
-            min(each.wall_ms for each in starts),
-            median(each.cpu_ms for each in starts),
-        )
-        for name, starts in zip(SERVERS, (bare, ours), strict=True)
-    ]
+    rows = [figures(starts) for starts in (bare, ours)]
+    ratios = [ours_figure / bare_figure for bare_figure, ours_figure in zip(*rows, strict=True)]
     report.table(
         f"process start to tools/list answered, protocol {era}",
         ("server", "starts", "wall ms p50", "wall ms min", "CPU ms p50"),
-        [*rows, ("ratio", "", wall, rows[1][3] / rows[0][3], cpu)],  # type: ignore[operator]
+        [
+            *((name, len(bare), *row) for name, row in zip(SERVERS, rows, strict=True)),
+            ("ratio", "", *ratios),
+        ],
     )
-    report.require(f"start ratio, protocol {era},", wall, at_most=RATIO_MOST)
+    report.require(f"start ratio, protocol {era},", ratios[0], at_most=RATIO_MOST)
+
+
+def figures(starts: Sequence[Start]) -> tuple[float, float, float]:
+    walls = [each.wall_ms for each in starts]
+    return median(walls), min(walls), median(each.cpu_ms for each in starts)
 
 
 if __name__ == "__main__":

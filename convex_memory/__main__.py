@@ -9,9 +9,14 @@ from pathlib import Path
 def main() -> int:
     """Run the command and return its exit status."""
     here = Path(__file__).resolve().parent
-    bundled = here / "_app"
+    application = here / "_app"
+    if not application.is_dir():
+        application = here.parent
+        from convex_memory.checkout import enter_environment
+
+        enter_environment(application)
     # First on the path: another distribution may have left a `tools` or `server` behind.
-    sys.path.insert(0, str(bundled if bundled.is_dir() else here.parent))
+    sys.path.insert(0, str(application))
     from server.cli import main as run
 
     return run()

@@ -125,6 +125,8 @@ class Message:
         content: A format-2 object; rows of older versions may hold text. Text is stored as
             the format-2 object that says it.
         created_at: Where in its thread it stands.
+        stored_at_ms: When it was stored, in milliseconds since the epoch: the order of messages
+            of one instant. 0 when it was not read from a deployment.
     """
 
     id: str
@@ -134,6 +136,7 @@ class Message:
     content: Content
     type: str = MESSAGE_TYPE
     created_at: datetime = field(default_factory=utc_now)
+    stored_at_ms: float = field(default=0.0, compare=False, repr=False)
 
     @classmethod
     def from_row(cls, row: Value) -> Message:
@@ -151,6 +154,7 @@ class Message:
             type=_text(fields, "type", "message"),
             content=_content(fields.get("content")),
             created_at=instant_in(fields, "createdAt", "message"),
+            stored_at_ms=_stored_at_ms(fields),
         )
 
     def to_row(self) -> dict[str, Value]:

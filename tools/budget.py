@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
 
 from pydantic import Field
 
@@ -32,6 +34,9 @@ class ShownMessage(Answer):
         None, description="content is cut: get the rest with recall_thread around=id, offset."
     )
     chars: int | None = Field(None, description="Characters of the whole text, when cut.")
+    metadata_chars: int | None = Field(
+        None, description="metadata was left out, being so long; ask with a larger max_chars."
+    )
 
 
 class Budget:
@@ -48,18 +53,42 @@ class Budget:
         self._each = chars if messages == 1 else max(CHARS_LEAST, chars // 4)
 
     def show(self, message: Message, offset: int = 0) -> ShownMessage:
-        """Return the message with its text cut to what it may take, and take that away."""
+        """Return the message with its text cut to what it may take, and take that away.
+
+        Metadata is never cut: it is there whole, or its length instead of it.
+        """
+        room = self._room()
+        optional = self.metadata(message.metadata)
+        room -= 0 if "metadata_chars" in optional else _json_chars(message.metadata)
         text = message_text(message.content)
-        most = max(min(self._each, self.left), CHARS_LEAST)
+        most = max(room, CHARS_LEAST) if self.left > 0 else 0
         content = text[offset : offset + most]
         self.left -= len(content)
-        cut = offset + len(content) < len(text)
+        if offset + len(content) < len(text):
+            optional |= {"cut": True, "chars": len(text)}
         return ShownMessage(
             id=message.id,
             role=message.role,
             content=content,
             created_at=iso_text(message.created_at),
-            metadata=dict(message.metadata) or None,
-            cut=cut or None,
-            chars=len(text) if cut else None,
+            **optional,
         )
+
+    def metadata(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the field that holds the metadata, or its length where there is no room."""
+        if not metadata:
+            return {}
+        chars = _json_chars(metadata)
+        if chars > self._room():
+            return {"metadata_chars": chars}
+        self.left -= chars
+        return {"metadata": dict(metadata)}
+
+    def _room(self) -> int:
+        return max(min(self._each, self.left), CHARS_LEAST) if self.left > 0 else 0
+
+
+def _json_chars(metadata: Mapping[str, Any]) -> int:
+    if not metadata:
+        return 0
+    return len(json.dumps(metadata, ensure_ascii=False, separators=(",", ":")))

@@ -148,6 +148,9 @@ class ShownThread(Answer):
     created_at: str
     updated_at: str
     metadata: dict[str, object] | None = None
+    metadata_chars: int | None = Field(
+        None, description="metadata was left out, being so long."
+    )
     messages: int | None = None
 
 
@@ -263,11 +266,12 @@ async def _recall_for(
         cursor=arguments.cursor,
     )
     budget = Budget(arguments.max_chars, 2)
-    shown: dict[str, tuple[datetime, ShownMessage]] = {}
+    shown: dict[str, tuple[tuple[datetime, float], ShownMessage]] = {}
     for hit in recalled.hits:
         for message in (hit.message, *hit.before, *hit.after):
             if message.id not in shown and budget.left > 0:
-                shown[message.id] = (message.created_at, budget.show(message))
+                place = (message.created_at, message.stored_at_ms)
+                shown[message.id] = (place, budget.show(message))
     in_order = sorted(shown.values(), key=lambda pair: pair[0])
     return RecalledThread(
         thread=_shown_thread(counted.thread, counted.messages),
@@ -306,6 +310,7 @@ class SearchHitShown(Answer):
     metadata: dict[str, object] | None = None
     cut: bool | None = None
     chars: int | None = None
+    metadata_chars: int | None = None
     before: list[ShownMessage] | None = None
     after: list[ShownMessage] | None = None
 
@@ -403,8 +408,10 @@ async def list_threads(
         order=arguments.order,
         cursor=arguments.cursor,
     )
+    budget = Budget(CHARS_DEFAULT, len(page.threads))
     return ListedThreads(
-        threads=[_shown_thread(thread) for thread in page.threads], next_cursor=page.cursor
+        threads=[_shown_thread(thread, budget=budget) for thread in page.threads],
+        next_cursor=page.cursor,
     )
 
 
@@ -591,12 +598,18 @@ def _instant(text: str) -> datetime:
     return datetime.fromisoformat(iso_text(text, "created_at"))
 
 
-def _shown_thread(thread: Thread, messages: int | None = None) -> ShownThread:
+def _shown_thread(
+    thread: Thread, messages: int | None = None, budget: Budget | None = None
+) -> ShownThread:
+    # The thread's working memory stands in its metadata; it has a tool of its own.
+    metadata = {name: value for name, value in thread.metadata.items() if name != "workingMemory"}
+    optional: dict[str, object] = (budget or Budget(CHARS_DEFAULT, 1)).metadata(metadata)
+    if messages is not None:
+        optional["messages"] = messages
     return ShownThread(
         id=thread.id,
         title=thread.title,
         created_at=iso_text(thread.created_at),
         updated_at=iso_text(thread.updated_at),
-        metadata=dict(thread.metadata) or None,
-        messages=messages,
+        **optional,
     )

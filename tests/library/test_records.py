@@ -165,7 +165,7 @@ def test_text_is_stored_as_the_format_2_message_that_says_it() -> None:
         ('{"format":2', '{"format":2'),
         (
             '[{"type":"text","text":"v1"}]',
-            {"format": 2, "parts": [{"type": "text", "text": "v1"}], "content": "v1"},
+            {"format": 2, "parts": [{"type": "text", "text": "v1"}]},
         ),
     ],
 )
