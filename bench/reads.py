@@ -26,6 +26,9 @@ from server.settings import Settings
 RATIO_MOST: Final = 2.0
 PAGE: Final = 20
 SEARCHES: Final = 20
+WORDS: Final = {"a common word": 10, "a rare word": 4000}
+"""Places in the order of frequency."""
+CHARS: Final = 200_000
 
 Read = Callable[[], Awaitable[int]]
 """Reads once and returns how many messages came."""
@@ -62,15 +65,19 @@ async def measure(report: Report, folder: Path, asked: argparse.Namespace) -> No
             long = await kinds_of_read(memory, client, "long", asked.long)
             reads = {kind: await timed(short[kind], long[kind], asked.reads) for kind in short}
             searches = {
-                f"{how} (place {place:,})": await timed(
-                    search(client, "short", place), search(client, "long", place), SEARCHES, 0
+                f"{tool}, {how}": await timed(
+                    search(client, tool, "short", place),
+                    search(client, tool, "long", place),
+                    SEARCHES,
+                    least=0,
                 )
-                for how, place in (("a common word", 10), ("a rare word", 4000))
+                for tool in ("search_memory", "recall_thread")
+                for how, place in WORDS.items()
             }
     tell(report, asked, f"recalling {PAGE} messages", reads)
     for kind, (of_short, of_long) in reads.items():
         report.require(f"{kind}, ratio", median(of_long) / median(of_short), at_most=RATIO_MOST)
-    tell(report, asked, f"search_memory in one thread, first {PAGE} hits (no bound)", searches)
+    tell(report, asked, f"searching one thread for {PAGE} messages (no bound)", searches)
 
 
 async def fill(memory: MemoryStore, thread_id: str, count: int) -> float:
@@ -106,7 +113,7 @@ async def kinds_of_read(
         return len(got.messages)
 
     async def tool(**arguments: Any) -> int:
-        got = await recalled(client, thread_id=thread_id, limit=PAGE, **arguments)
+        got = await called(client, "recall_thread", thread_id=thread_id, limit=PAGE, **arguments)
         return len(got["messages"])
 
     return {
@@ -129,23 +136,24 @@ async def cursor_at(memory: MemoryStore, thread_id: str, place: int) -> str | No
     return cursor
 
 
-async def recalled(client: Client, **arguments: Any) -> dict[str, Any]:
-    answer = await client.call_tool("recall_thread", arguments)
+async def called(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+    answer = await client.call_tool(tool, arguments)
     if answer.is_error or answer.structured_content is None:
-        raise RuntimeError(f"recall_thread refused: {answer.content}")
-    return answer.structured_content
+        raise RuntimeError(f"{tool} refused: {answer.content}")
+    structured: dict[str, Any] = answer.structured_content
+    return structured
 
 
-def search(client: Client, thread_id: str, place: int) -> Read:
+def search(client: Client, tool: str, thread_id: str, place: int) -> Read:
     """Return a search of one thread for the word at a place of the order of frequency."""
     word = Sentences().words[place]
+    found = "hits" if tool == "search_memory" else "messages"
 
     async def once() -> int:
-        answer = await client.call_tool(
-            "search_memory",
-            {"query": word, "thread_id": thread_id, "limit": PAGE, "max_chars": 200_000},
+        answer = await called(
+            client, tool, query=word, thread_id=thread_id, limit=PAGE, max_chars=CHARS
         )
-        return len((answer.structured_content or {})["hits"])
+        return len(answer[found])
 
     return once
 
@@ -177,10 +185,14 @@ def tell(
     title: str,
     times: Mapping[str, tuple[Sequence[float], Sequence[float]]],
 ) -> None:
+    columns = [
+        f"of {count:,}: ms {figure}"
+        for count in (asked.short, asked.long)
+        for figure in ("p50", "p95")
+    ]
     report.table(
         title,
-        ("how", "reads", f"of {asked.short:,}: ms p50", "p95")
-        + (f"of {asked.long:,}: ms p50", "p95", "p50 ratio"),
+        ("how", "reads", *columns, "p50 ratio"),
         [
             (
                 kind,

@@ -112,7 +112,7 @@ class Report:
 
 def machine() -> dict[str, Any]:
     """Return the shape of this machine, and how busy it was."""
-    shape = {
+    shape: dict[str, Any] = {
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

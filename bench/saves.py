@@ -58,9 +58,13 @@ def main() -> int:
     asked.folder.mkdir(parents=True, exist_ok=True)
     report = Report("saves", asked)
     cases: dict[str, tuple[Save, int, int]] = {}
-    for save in (save_conversation, save_messages):
-        cases[f"{save.__name__}, {asked.callers} callers"] = save, asked.callers, asked.saves
-        cases[f"{save.__name__}, 1 caller"] = save, 1, max(1, asked.saves // 10)
+    ways: dict[str, Save] = {
+        "save_conversation": save_conversation,
+        "save_messages": save_messages,
+    }
+    for way, save in ways.items():
+        cases[f"{way}, {asked.callers} callers"] = save, asked.callers, asked.saves
+        cases[f"{way}, 1 caller"] = save, 1, max(1, asked.saves // 10)
     runs: dict[str, list[Run]] = {name: [] for name in cases}
     fsyncs: list[float] = []
     for _ in range(asked.rounds):
@@ -119,7 +123,7 @@ def tell(report: Report, fsyncs: Sequence[float], runs: dict[str, list[Run]]) ->
     rates = {name: median(each.rate for each in several) for name, several in runs.items()}
     report.table(
         "acknowledged single-message saves, synchronous=FULL",
-        ("how", "runs", "saves", "a second", "wait ms p50", "wait ms p99", "per fsync"),
+        ("how", "runs", "saves", "a second", "wait ms p50", "wait ms p99", "of fsync rate"),
         [
             ("write 4 KiB and fsync", len(fsyncs), FSYNCS, fsync, 1000 / fsync, "", 1.0),
             *(

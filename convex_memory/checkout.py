@@ -22,9 +22,7 @@ _TOLD_CHARS: Final = 2000
 def is_complete() -> bool:
     """Whether everything this project depends on can be imported."""
     # Names from a package: a folder called `convex` stands beside us, and is not it.
-    return all(
-        (spec := find_spec(name)) is not None and spec.origin is not None for name in NEEDED
-    )
+    return all((spec := find_spec(name)) is not None and spec.origin is not None for name in NEEDED)
 
 
 def enter_environment(checkout: Path) -> None:

@@ -282,6 +282,11 @@ def _text(fields: Row, name: str, what: str) -> str:
     return value
 
 
+def _stored_at_ms(fields: Row) -> float:
+    value = fields.get("_creationTime")
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
 def _optional_text(fields: Row, name: str) -> str | None:
     value = fields.get(name)
     return value if isinstance(value, str) else None

@@ -148,9 +148,7 @@ class ShownThread(Answer):
     created_at: str
     updated_at: str
     metadata: dict[str, object] | None = None
-    metadata_chars: int | None = Field(
-        None, description="metadata was left out, being so long."
-    )
+    metadata_chars: int | None = Field(None, description="metadata was left out, being so long.")
     messages: int | None = None
 
 
@@ -368,6 +366,7 @@ def _shown_hits(recalled: Recalled, max_chars: int) -> list[SearchHitShown]:
                 metadata=shown.metadata,
                 cut=shown.cut,
                 chars=shown.chars,
+                metadata_chars=shown.metadata_chars,
                 before=_shown_beside(hit.before, budget),
                 after=_shown_beside(hit.after, budget),
             )
@@ -603,7 +602,7 @@ def _shown_thread(
 ) -> ShownThread:
     # The thread's working memory stands in its metadata; it has a tool of its own.
     metadata = {name: value for name, value in thread.metadata.items() if name != "workingMemory"}
-    optional: dict[str, object] = (budget or Budget(CHARS_DEFAULT, 1)).metadata(metadata)
+    optional = (budget or Budget(CHARS_DEFAULT, 1)).metadata(metadata)
     if messages is not None:
         optional["messages"] = messages
     return ShownThread(

@@ -21,7 +21,13 @@ LOOKS_LIKE_JSON = (
     '{"format":2,"parts":[{"type":"text","text":"inner"}]}',
     '{"text":"inner"}',
 )
-AWKWARD = ("  spaces kept \n\n", "zero\0byte", "семь 🦊 e\u0301", "a\r\nb\ttab", "'; DROP TABLE x;--")
+AWKWARD = (
+    "  spaces kept \n\n",
+    "zero\0byte",
+    "семь 🦊 e\u0301",
+    "a\r\nb\ttab",
+    "'; DROP TABLE x;--",
+)
 
 
 async def recalled(caller: Caller, thread_id: str) -> list[dict[str, Any]]:
@@ -43,9 +49,7 @@ async def test_a_message_without_a_thread_begins_a_new_one(caller: Caller) -> No
 
 async def test_the_title_of_a_thread_that_exists_stays(caller: Caller) -> None:
     for title in ("Kept", "Ignored"):
-        await caller.call(
-            "save_message", role="user", content=title, thread_id="t", title=title
-        )
+        await caller.call("save_message", role="user", content=title, thread_id="t", title=title)
     answer = await caller.call("recall_thread", thread_id="t")
     assert answer["thread"]["title"] == "Kept"
     assert [message["content"] for message in answer["messages"]] == ["Kept", "Ignored"]
@@ -193,9 +197,7 @@ async def test_metadata_of_a_message_survives_whatever_its_keys(caller: Caller) 
         "deep": [[[[[[[[[[[[[[[[[[["down"]]]]]]]]]]]]]]]]]]],
         "big": 2**53 - 1,
     }
-    await caller.call(
-        "save_message", role="user", content="x", thread_id="t", metadata=metadata
-    )
+    await caller.call("save_message", role="user", content="x", thread_id="t", metadata=metadata)
     [message] = await recalled(caller, "t")
     assert message["metadata"] == metadata
 

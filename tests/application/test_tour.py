@@ -20,7 +20,11 @@ async def test_every_tool_answers_in_its_published_shape(leg: str, tmp_path: Pat
     async with connected(leg, settings_in(tmp_path)) as caller:
         versions = {"2026": "2026-07-28", "2025": "2025-11-25"}
         assert caller.client.protocol_version == versions[leg.partition("/")[2]]
-        used = [*await _tour_memory(caller), *await _tour_vectors(caller), *await _tour_cache(caller)]
+        used = [
+            *await _tour_memory(caller),
+            *await _tour_vectors(caller),
+            *await _tour_cache(caller),
+        ]
         listed = await caller.client.list_tools()
         assert sorted(used) == sorted(tool.name for tool in listed.tools)
         assert listed.next_cursor is None
