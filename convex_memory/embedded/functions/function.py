@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from convex_memory.deployment import Kind
 from convex_memory.embedded.documents import Documents
+from convex_memory.embedded.tables import Table
 from convex_memory.errors import InvalidArgument
 from convex_memory.values import Value
 
@@ -45,6 +46,24 @@ def mutation(handler: Handler, reads: Callable[[Args], bool] = lambda args: Fals
 def action(handler: Handler) -> Function:
     """Declare an action that only reads, as a vector search does."""
     return Function("action", handler, lambda args: True)
+
+
+@dataclass(frozen=True, slots=True)
+class TableOperation:
+    """A storage operation that only one table has.
+
+    Attributes:
+        table: The table.
+        run: What it does and answers.
+        reads: Whether it only reads.
+        soft: Whether another typed table refuses it softly (`Unsupported operation …`) or
+            with an error (`… is only supported for …`).
+    """
+
+    table: Table
+    run: Handler
+    reads: bool = False
+    soft: bool = True
 
 
 class SoftRefusal(Exception):

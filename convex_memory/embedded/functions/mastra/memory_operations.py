@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from convex_memory.embedded.documents import Documents, Record
-from convex_memory.embedded.functions.function import Args
+from convex_memory.embedded.functions.function import Args, TableOperation
 from convex_memory.embedded.functions.metadata import merged
-from convex_memory.embedded.tables import RESOURCES, THREADS, Table
+from convex_memory.embedded.tables import RESOURCES, THREADS
 from convex_memory.values import Value
 
 
@@ -46,8 +46,7 @@ def update_resource(documents: Documents, args: Args) -> Value:
     return {"ok": True, "result": documents.doc(RESOURCES, row)}
 
 
-OPERATIONS: Final[Mapping[str, tuple[Table, Callable[[Documents, Args], Value]]]] = {
-    "updateThread": (THREADS, update_thread),
-    "updateResource": (RESOURCES, update_resource),
+OPERATIONS: Final[Mapping[str, TableOperation]] = {
+    "updateThread": TableOperation(THREADS, update_thread),
+    "updateResource": TableOperation(RESOURCES, update_resource),
 }
-"""Operation → the one table that has it, and what runs it."""

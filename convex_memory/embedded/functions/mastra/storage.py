@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from convex_memory.embedded.documents import REMOVED, Documents, Record, Row
-from convex_memory.embedded.functions.function import Args, SoftRefusal
+from convex_memory.embedded.functions.function import Args, SoftRefusal, TableOperation
 from convex_memory.embedded.functions.mastra import memory_operations
 from convex_memory.embedded.tables import (
     BACKGROUND_TASKS,
@@ -30,13 +30,16 @@ from convex_memory.values import Value, strict_equal
 
 VECTOR_PREFIX: Final = "mastra_vector_"
 READS: Final = frozenset({"load", "loadMany", "queryTable"})
+TABLE_OPERATIONS: Final[Mapping[str, TableOperation]] = {**memory_operations.OPERATIONS}
+"""Operations that only one table has, by name."""
 _CURSOR_PREFIX: Final = "after:"
 _ABSENT: Final = object()
 
 
 def reads(args: Args) -> bool:
     """Whether this request only reads."""
-    return args.get("op") in READS
+    operation = TABLE_OPERATIONS.get(str(args.get("op")))
+    return args.get("op") in READS or (operation is not None and operation.reads)
 
 
 def handle(documents: Documents, args: Args) -> Value:
@@ -206,13 +209,14 @@ class TypedRoute(Route):
 
     def run_special(self, args: Args) -> Value:
         """Answer an operation that belongs to one table."""
-        special = memory_operations.OPERATIONS.get(str(args.get("op")))
-        if special is None:
+        operation = TABLE_OPERATIONS.get(str(args.get("op")))
+        if operation is None:
             return super().run_special(args)
-        table, operation = special
-        if self.table is not table:
-            raise SoftRefusal(f"Unsupported operation {args['op']} for table {self.name}")
-        return operation(self.documents, args)
+        if self.table is not operation.table:
+            if operation.soft:
+                raise SoftRefusal(f"Unsupported operation {args['op']} for table {self.name}")
+            raise InvalidArgument(f"{args['op']} is only supported for {operation.table.name}")
+        return operation.run(self.documents, args)
 
     def find(self, record_id: Any) -> Row | None:
         """Return the row with this record id, or None."""
