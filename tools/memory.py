@@ -452,7 +452,7 @@ class CloneThreadArguments(Arguments):
     thread_id: Id
     title: str | None = None
     message_limit: Annotated[
-        int | None, Field(ge=0, description="Copy only the newest so many.")
+        int | None, Field(ge=1, description="Copy only the newest so many.")
     ] = None
 
 

@@ -432,7 +432,6 @@ def write_vector(values: Sequence[float]) -> bytes:
 
 def read_vector(blob: bytes) -> list[float]:
     """Unpack what `write_vector` packed."""
-    numbers = array(chr(blob[-1]))
+    numbers: array[float] = array("f" if blob[-1:] == _FLOAT32 else "d")
     numbers.frombytes(blob[:-1])
-    vector: list[float] = numbers.tolist()
-    return vector
+    return numbers.tolist()
