@@ -113,18 +113,25 @@ def _native(index: NativeIndexSettings) -> NativeIndex:
     )
 
 
-def create_server(settings: Settings) -> Server[Adapters]:
-    """Return the MCP server; its lifespan opens and closes the deployment."""
+def create_server(settings: Settings, deployment: Deployment | None = None) -> Server[Adapters]:
+    """Return the MCP server.
+
+    Args:
+        settings: What to publish, and for whom.
+        deployment: Used, and left open; without one the server's lifespan opens the one the
+            settings name, and closes it.
+    """
     published = select(settings.toolsets, read_only=settings.read_only)
     definitions = [tool.definition for tool in published.values()]
 
     @asynccontextmanager
     async def lifespan(server: Server[Adapters]) -> AsyncIterator[Adapters]:
-        deployment = open_deployment(settings)
+        opened = deployment or open_deployment(settings)
         try:
-            yield adapters_over(deployment, settings)
+            yield adapters_over(opened, settings)
         finally:
-            await deployment.aclose()
+            if deployment is None:
+                await opened.aclose()
 
     async def list_tools(
         context: Context, params: PaginatedRequestParams | None

@@ -115,17 +115,21 @@ def _serve(parsed: argparse.Namespace) -> int:
     streamable_http.check_loopback(parsed.host)
     settings = Settings.from_environment()
     log_to_stderr(settings.log_level)
-    app = streamable_http.create_app(
-        create_server(settings), host=parsed.host, ready=lambda: open_deployment(settings)
-    )
 
     async def run() -> None:
-        await streamable_http.serve(
-            app,
-            host=parsed.host,
-            port=parsed.port,
-            on_started=lambda url: _say(f"MCP at {url}{streamable_http.MCP_PATH}"),
-        )
+        deployment = open_deployment(settings)
+        try:
+            app = streamable_http.create_app(
+                create_server(settings, deployment), host=parsed.host, deployment=deployment
+            )
+            await streamable_http.serve(
+                app,
+                host=parsed.host,
+                port=parsed.port,
+                on_started=lambda url: _say(f"MCP at {url}{streamable_http.MCP_PATH}"),
+            )
+        finally:
+            await deployment.aclose()
 
     anyio.run(run)
     return 0

@@ -39,26 +39,23 @@ def check_loopback(host: str) -> None:
         )
 
 
-def create_app(server: Server[Any], *, host: str, ready: Callable[[], Deployment]) -> ASGIApp:
+def create_app(server: Server[Any], *, host: str, deployment: Deployment) -> ASGIApp:
     """Return the ASGI application: `/mcp`, `/healthz` and `/readyz`.
 
     Args:
         server: The MCP server.
         host: Where it will listen; requests that name another host are refused.
-        ready: Gives a deployment to ask whether it answers.
+        deployment: Asked whether it answers, by `/readyz`.
     """
 
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok")
 
     async def readyz(request: Request) -> Response:
-        deployment = ready()
         try:
             await deployment.call("query", "memory/meta:version", {}, timeout_ms=5000)
         except ConvexMemoryError as error:
             return JSONResponse({"ready": False, "code": error.code}, status_code=503)
-        finally:
-            await deployment.aclose()
         return JSONResponse({"ready": True})
 
     app: Starlette = server.streamable_http_app(

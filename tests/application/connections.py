@@ -7,7 +7,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -98,16 +98,20 @@ async def connected(leg: str, settings: Settings) -> AsyncIterator[Caller]:
         async with Client(create_server(settings), mode=mode) as client:
             yield Caller(client)
     elif transport == "http":
+        deployment = open_deployment(settings)
         app = streamable_http.create_app(
-            create_server(settings), host="127.0.0.1", ready=lambda: open_deployment(settings)
+            create_server(settings, deployment), host="127.0.0.1", deployment=deployment
         )
-        async with started(app):
-            wire = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), timeout=30)
-            async with (
-                wire,
-                Client(streamable_http_client(HTTP_URL, http_client=wire), mode=mode) as client,
-            ):
-                yield Caller(client)
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(deployment.aclose)
+            await stack.enter_async_context(started(app))
+            wire = await stack.enter_async_context(
+                httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), timeout=30)
+            )
+            client = await stack.enter_async_context(
+                Client(streamable_http_client(HTTP_URL, http_client=wire), mode=mode)
+            )
+            yield Caller(client)
     else:
         async with over_stdio({"MEMORY_DATA_DIR": str(settings.data_dir)}, mode=mode) as caller:
             yield caller

@@ -42,7 +42,7 @@ async def test_words_are_found_in_every_thread_best_first(caller: Caller) -> Non
         ("nest", ["They nested near Coimbra's façade"]),
         ("NESTING birds", ["They nested near Coimbra's façade"]),
         ("facade", ["They nested near Coimbra's façade"]),
-        ("where did they go", ["They nested near Coimbra's façade"]),
+        ("they were", ["They nested near Coimbra's façade"]),
         ("tokyo", ["Tokyo 東京 later"]),
         ("東京", ["Tokyo 東京 later"]),
         ("absent", []),

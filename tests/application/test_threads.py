@@ -105,7 +105,7 @@ async def test_a_clone_has_the_messages_and_leaves_the_original_alone(caller: Ca
 
 
 @pytest.mark.parametrize(
-    ("limit", "copied"), [(0, []), (2, ["two", "three"]), (9, ["one", "two", "three"])]
+    ("limit", "copied"), [(1, ["three"]), (2, ["two", "three"]), (9, ["one", "two", "three"])]
 )
 async def test_a_clone_can_copy_only_the_newest(
     caller: Caller, limit: int, copied: list[str]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from convex_memory.conditions import equal
 from convex_memory.embedded import search_text
 from convex_memory.embedded.documents import Documents
 from convex_memory.embedded.functions.function import (
@@ -18,7 +19,7 @@ from convex_memory.embedded.functions.memory.rows import read_cursor, scope_of, 
 from convex_memory.embedded.tables import MESSAGES
 from convex_memory.errors import InvalidArgument, LimitExceeded
 from convex_memory.limits import SEARCH_QUERY_CHARS_MAX, SEARCH_RESULTS_MAX
-from convex_memory.values import Value, strict_equal
+from convex_memory.values import Value
 
 _CONDITIONS: Final[Mapping[str, str]] = {
     "resourceId": (
@@ -30,7 +31,6 @@ _CONDITIONS: Final[Mapping[str, str]] = {
     "since": "m.createdAt >= ?4",
     "until": "m.createdAt < ?5",
 }
-_ABSENT: Final = object()
 
 
 def messages(documents: Documents, args: Args) -> Value:
@@ -101,5 +101,5 @@ def _has_metadata(content: str, wanted: Mapping[str, Any]) -> bool:
     except (ValueError, TypeError, KeyError):
         return False
     return isinstance(metadata, Mapping) and all(
-        strict_equal(metadata.get(name, _ABSENT), value) for name, value in wanted.items()
+        name in metadata and equal(metadata[name], value) for name, value in wanted.items()
     )
