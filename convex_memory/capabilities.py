@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from convex_memory.deployment import Deployment
-from convex_memory.errors import FunctionNotDeployed, InvalidResponse
+from convex_memory.errors import FunctionError, FunctionNotDeployed, InvalidResponse
 
 VERSION_FUNCTION: Final = "memory/meta:version"
 
@@ -40,6 +40,12 @@ class Capabilities:
             answer = await self._deployment.call("query", VERSION_FUNCTION, {})
         except FunctionNotDeployed:
             return frozenset()
+        except FunctionError as error:
+            # A production deployment may say no more of a missing function than that the call
+            # failed; this one takes no arguments and refuses nobody.
+            if type(error) is FunctionError:
+                return frozenset()
+            raise
         functions = answer.get("functions") if isinstance(answer, Mapping) else None
         if not isinstance(functions, list | tuple):
             raise InvalidResponse(f"{VERSION_FUNCTION} did not answer with a list of functions.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -105,10 +106,12 @@ class Recall:
             metadata=metadata,
             cursor=cursor,
         )
-        hits = [
-            await self._with_neighbours(hit.message, hit.score, neighbours, resource_id)
-            for hit in found.hits
-        ]
+        hits = await asyncio.gather(
+            *(
+                self._with_neighbours(hit.message, hit.score, neighbours, resource_id)
+                for hit in found.hits
+            )
+        )
         return Recalled(
             hits=hits,
             cursor=found.cursor,

@@ -12,6 +12,7 @@ from typing import TypeAlias
 from convex_memory.errors import InvalidArgument, LimitExceeded
 from convex_memory.limits import (
     ARRAY_ELEMENTS_MAX,
+    DOCUMENT_NESTING_MAX,
     FIELD_NAME_CHARS_MAX,
     OBJECT_FIELDS_MAX,
     SAFE_INTEGER_MAX,
@@ -65,7 +66,7 @@ def check(value: Value, where: str = "args", *, nesting_max: int = VALUE_NESTING
 
 def _check_object(value: Mapping[str, Value], where: str, nesting_max: int) -> int:
     if nesting_max <= 0:
-        raise LimitExceeded(f"{where} is nested too deeply. Store deep JSON as text.")
+        raise _too_deep(where)
     if len(value) > OBJECT_FIELDS_MAX:
         raise LimitExceeded(
             f"{where} has {len(value)} fields; an object holds at most {OBJECT_FIELDS_MAX}."
@@ -80,7 +81,7 @@ def _check_object(value: Mapping[str, Value], where: str, nesting_max: int) -> i
 
 def _check_array(value: Sequence[Value], where: str, nesting_max: int) -> int:
     if nesting_max <= 0:
-        raise LimitExceeded(f"{where} is nested too deeply. Store deep JSON as text.")
+        raise _too_deep(where)
     if len(value) > ARRAY_ELEMENTS_MAX:
         raise LimitExceeded(
             f"{where} has {len(value)} elements; an array holds at most {ARRAY_ELEMENTS_MAX}."
@@ -91,6 +92,13 @@ def _check_array(value: Sequence[Value], where: str, nesting_max: int) -> int:
     return 2 + sum(
         check(item, f"{where}[{position}]", nesting_max=nesting_max - 1)
         for position, item in enumerate(value)
+    )
+
+
+def _too_deep(where: str) -> LimitExceeded:
+    return LimitExceeded(
+        f"{where} is nested too deeply: a document holds {DOCUMENT_NESTING_MAX} levels of arrays "
+        f"and objects, arguments {VALUE_NESTING_MAX}. Store deep JSON as text."
     )
 
 
@@ -126,6 +134,18 @@ def _utf8(text: str, where: str) -> bytes | str:
             f"{where} holds a lone surrogate at character {error.start}; "
             "text must be valid Unicode."
         ) from error
+
+
+def plain(value: Value) -> Value:
+    """Return the same value made of dicts and lists only, as it would arrive over a wire."""
+    if isinstance(value, list):
+        # Vectors are long, and hold nothing that could be anything else.
+        return value if value and type(value[0]) is float else [plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, tuple):
+        return [plain(item) for item in value]
+    return value
 
 
 def strict_equal(left: Value, right: Value) -> bool:

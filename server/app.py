@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, NoReturn
 
+import anyio
 from mcp import MCPError
 from mcp.server import CacheHint, Server, ServerRequestContext
 from mcp.types import (
@@ -34,7 +35,8 @@ from convex_memory.native_vector import ConvexNativeVector, NativeIndex
 from convex_memory.recall import Recall
 from convex_memory.store import ConvexStore
 from convex_memory.vector import ConvexVector
-from server.settings import APPLICATION, NativeIndexSettings, Settings
+from server.settings import APPLICATION, NOTIFY, NativeIndexSettings, Settings
+from server.subscriptions import Subscriptions
 from tools import TOOLSETS, prompts, resources, select
 from tools.adapters import Adapters
 from tools.toolset import MemoryTool, refusal
@@ -122,16 +124,27 @@ def create_server(settings: Settings, deployment: Deployment | None = None) -> S
             settings name, and closes it.
     """
     published = select(settings.toolsets, read_only=settings.read_only)
+    subscriptions = Subscriptions() if settings.schedule_action == NOTIFY else None
     definitions = [tool.definition for tool in published.values()]
 
     @asynccontextmanager
     async def lifespan(server: Server[Adapters]) -> AsyncIterator[Adapters]:
         opened = deployment or open_deployment(settings)
+        adapters = adapters_over(opened, settings)
         try:
-            yield adapters_over(opened, settings)
+            async with _schedules_running(adapters, settings, subscriptions):
+                yield adapters
         finally:
             if deployment is None:
                 await opened.aclose()
+
+    async def list_templates(
+        context: Context, params: PaginatedRequestParams | None
+    ) -> ListResourceTemplatesResult:
+        templates = list(resources.TEMPLATES)
+        if "schedules" in settings.toolsets or subscriptions is not None:
+            templates.append(resources.SCHEDULE_TEMPLATE)
+        return ListResourceTemplatesResult(resource_templates=templates)
 
     async def list_tools(
         context: Context, params: PaginatedRequestParams | None
@@ -163,12 +176,40 @@ def create_server(settings: Settings, deployment: Deployment | None = None) -> S
         on_list_tools=list_tools,
         on_call_tool=call_tool,
         on_list_resources=_list_resources,
-        on_list_resource_templates=_list_templates,
+        on_list_resource_templates=list_templates,
         on_read_resource=_read_resource,
         on_list_prompts=_list_prompts,
         on_get_prompt=_get_prompt,
         on_completion=_complete,
+        on_subscriptions_listen=subscriptions.listen if subscriptions else None,
+        on_subscribe_resource=subscriptions.subscribe if subscriptions else None,
+        on_unsubscribe_resource=subscriptions.unsubscribe if subscriptions else None,
     )
+
+
+@asynccontextmanager
+async def _schedules_running(
+    adapters: Adapters, settings: Settings, subscriptions: Subscriptions | None
+) -> AsyncIterator[None]:
+    """Fire due schedules meanwhile, where the settings say what a fire does."""
+    if settings.schedule_action is None:
+        yield
+        return
+    from convex_memory.scheduling import ScheduleRunner
+    from server.schedule_actions import notifying, posting_to
+
+    runner = ScheduleRunner(
+        adapters.deployment,
+        adapters.store.schedules,
+        notifying(subscriptions) if subscriptions else posting_to(settings.schedule_action),
+        poll_ms=settings.schedule_poll_ms,
+    )
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(runner.run)
+        try:
+            yield
+        finally:
+            tasks.cancel_scope.cancel()
 
 
 def _why_unknown(name: str, published: Mapping[str, MemoryTool]) -> str:
@@ -192,12 +233,6 @@ async def _list_resources(
     except ConvexMemoryError as error:
         _raise_protocol_error(error)
     return ListResourcesResult(resources=page.resources, next_cursor=page.next_cursor)
-
-
-async def _list_templates(
-    context: Context, params: PaginatedRequestParams | None
-) -> ListResourceTemplatesResult:
-    return ListResourceTemplatesResult(resource_templates=list(resources.TEMPLATES))
 
 
 async def _read_resource(context: Context, params: ReadResourceRequestParams) -> ReadResourceResult:

@@ -9,9 +9,9 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from convex_memory.deployment import (
     CACHE_FUNCTION,
@@ -26,10 +26,15 @@ from convex_memory.limits import (
     CACHE_TTL_MS_DEFAULT,
     MESSAGE_ID_CHARS_MAX,
     REQUEST_TIMEOUT_MS_DEFAULT,
+    VECTOR_DIMENSION_MAX,
+    VECTOR_DIMENSION_MIN,
 )
+from convex_memory.scheduling import POLL_MS_DEFAULT
 from tools import DEFAULT_TOOLSETS, TOOLSETS
 
 APPLICATION: Final = "convex-memory"
+NOTIFY: Final = "notify"
+"""The schedule action that tells subscribed clients."""
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -39,7 +44,7 @@ class NativeIndexSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     tableName: str
-    dimension: int
+    dimension: Annotated[int, Field(ge=VECTOR_DIMENSION_MIN, le=VECTOR_DIMENSION_MAX)]
     vectorIndexName: str = "by_embedding"
     idField: str = "id"
     idIndexName: str = "by_record_id"
@@ -69,6 +74,8 @@ class Settings(BaseModel):
     toolsets: tuple[str, ...] = DEFAULT_TOOLSETS
     read_only: bool = False
     deployment_key: SecretStr | None = None
+    schedule_action: str | None = None
+    schedule_poll_ms: int = POLL_MS_DEFAULT
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
 
     @property
@@ -189,6 +196,14 @@ def _resource(value: str) -> str:
     return value
 
 
+def _schedule_action(value: str) -> str | None:
+    if value.lower() == "off":
+        return None
+    if value.lower() == NOTIFY or value.startswith(("https://", "http://")):
+        return value.lower() if value.lower() == NOTIFY else value
+    raise ValueError("must be off, notify, or the address of a webhook")
+
+
 def _level(value: str) -> str:
     if value.upper() not in LOG_LEVELS:
         raise ValueError(f"must be one of {', '.join(LOG_LEVELS)}, not {value[:40]!r}")
@@ -233,6 +248,8 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "MEMORY_TOOLSETS": ("toolsets", _toolsets),
     "MEMORY_READ_ONLY": ("read_only", _flag),
     "MEMORY_DEPLOYMENT_KEY": ("deployment_key", SecretStr),
+    "MEMORY_SCHEDULE_ACTION": ("schedule_action", _schedule_action),
+    "MEMORY_SCHEDULE_POLL_MS": ("schedule_poll_ms", _whole(10)),
     "MEMORY_LOG_LEVEL": ("log_level", _level),
 }
 """Variable → field and how its text is read."""

@@ -30,13 +30,17 @@ class ShownMessage(Answer):
     content: str
     created_at: str
     metadata: dict[str, object] | None = None
-    cut: bool | None = Field(
-        None, description="content is cut: get the rest with recall_thread around=id, offset."
+    cut: Annotated[
+        bool | None,
+        Field(description="content is cut: get the rest with recall_thread around=id, offset."),
+    ] = None
+    chars: Annotated[int | None, Field(description="Characters of the whole text, when cut.")] = (
+        None
     )
-    chars: int | None = Field(None, description="Characters of the whole text, when cut.")
-    metadata_chars: int | None = Field(
-        None, description="metadata was left out, being so long; ask with a larger max_chars."
-    )
+    metadata_chars: Annotated[
+        int | None,
+        Field(description="metadata was left out, being so long; ask with a larger max_chars."),
+    ] = None
 
 
 class Budget:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, JsonValue
 
@@ -23,19 +23,36 @@ class KeyArguments(Arguments):
     key: Key
 
 
+class GetArguments(KeyArguments):
+    """Arguments of `cache_get`."""
+
+    max_chars: MaxChars = CHARS_DEFAULT
+    offset: Annotated[int, Field(ge=0, description="Of a cut value: skip so many characters.")] = 0
+
+
 class CachedValue(Answer):
     """A value, or none."""
 
     key: str
     found: bool
     value: JsonValue
+    text: Annotated[
+        str | None, Field(description="A part of the value's JSON: it is too long whole.")
+    ] = None
+    chars: Annotated[int | None, Field(description="Characters of the whole JSON, when cut.")] = (
+        None
+    )
 
 
 @cache.tool("Get a cached value", reads=True)
-async def cache_get(arguments: KeyArguments, adapters: Adapters, progress: Progress) -> CachedValue:
+async def cache_get(arguments: GetArguments, adapters: Adapters, progress: Progress) -> CachedValue:
     """Read a cached value; found is false when it is absent or expired."""
-    value = await adapters.cache.get(arguments.key)
-    return CachedValue(key=arguments.key, found=value is not None, value=value)  # type: ignore[arg-type]
+    value: Any = await adapters.cache.get(arguments.key)
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if len(text) <= arguments.max_chars and not arguments.offset:
+        return CachedValue(key=arguments.key, found=value is not None, value=value)
+    part = text[arguments.offset : arguments.offset + arguments.max_chars]
+    return CachedValue(key=arguments.key, found=True, value=None, text=part, chars=len(text))
 
 
 class SetArguments(KeyArguments):

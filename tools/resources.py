@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -20,6 +21,14 @@ WORKING_MEMORY_URI: Final = "memory://working-memory"
 PAGE_THREADS: Final = 50
 TRANSCRIPT_MESSAGES: Final = 100
 COMPLETIONS_MAX: Final = 100
+
+SCHEDULE_TEMPLATE: Final = ResourceTemplate(
+    uri_template="memory://schedules/{schedule_id}",
+    name="schedule",
+    title="Schedule",
+    description="When a schedule fires, and its latest fire. Subscribe to hear when it fires.",
+    mime_type="application/json",
+)
 
 TEMPLATES: Final = (
     ResourceTemplate(
@@ -77,6 +86,8 @@ async def read(adapters: Adapters, uri: str) -> TextResourceContents:
             return await _working_memory(adapters, uri, None)
         case ["threads", thread_id]:
             return await _transcript(adapters, uri, thread_id)
+        case ["schedules", schedule_id]:
+            return await _schedule(adapters, uri, schedule_id)
         case ["threads", thread_id, "working-memory"]:
             return await _working_memory(adapters, uri, thread_id)
         case ["threads", thread_id, "messages", message_id]:
@@ -138,6 +149,37 @@ def _listed(thread: Thread) -> Resource:
         description=f"Last written to {iso_text(thread.updated_at)}.",
         mime_type="text/plain",
     )
+
+
+def schedule_uri(schedule_id: str) -> str:
+    """Return the URI of a schedule's resource."""
+    return f"{SCHEME}schedules/{quote(schedule_id, safe='')}"
+
+
+async def _schedule(adapters: Adapters, uri: str, schedule_id: str) -> TextResourceContents:
+    schedule = await adapters.store.schedules.get_schedule(id=schedule_id)
+    if schedule is None:
+        raise NotFound(f"There is no schedule {schedule_id!a}.")
+    latest = await adapters.store.schedules.list_triggers(schedule_id=schedule_id, limit=1)
+    text = json.dumps(
+        {
+            "id": schedule.id,
+            "cron": schedule.cron,
+            "status": schedule.status,
+            "target": dict(schedule.target),
+            "next_fire_at_ms": schedule.next_fire_at_ms,
+            "latest_fire": None
+            if not latest
+            else {
+                "id": latest[0].id,
+                "outcome": latest[0].outcome,
+                "scheduled_fire_at_ms": latest[0].scheduled_fire_at_ms,
+                "actual_fire_at_ms": latest[0].actual_fire_at_ms,
+            },
+        },
+        ensure_ascii=False,
+    )
+    return TextResourceContents(uri=uri, mime_type="application/json", text=text)
 
 
 async def _transcript(adapters: Adapters, uri: str, thread_id: str) -> TextResourceContents:

@@ -160,7 +160,7 @@ def _told(error: ValidationError, model: type[Arguments]) -> str:
     """Put pydantic's findings in sentences, with the choices and without long input."""
     sentences = []
     for problem in error.errors(include_url=False)[:5]:
-        where = ".".join(str(part) for part in problem["loc"]) or "arguments"
+        where = ".".join(map(_named, problem["loc"])) or "arguments"
         if problem["type"] == "extra_forbidden":
             names = ", ".join(model.model_fields)
             sentences.append(f"There is no argument {where}; the arguments are {names}.")
@@ -171,6 +171,11 @@ def _told(error: ValidationError, model: type[Arguments]) -> str:
             value = f" (got {shown})" if len(shown) <= _SHOWN_INPUT_CHARS else ""
             sentences.append(f"{where}: {problem['msg'].removeprefix('Value error, ')}{value}.")
     return " ".join(sentence.replace("..", ".") for sentence in sentences)
+
+
+def _named(part: int | str) -> str:
+    """Name an argument the caller made up: it may be long, or not even text that can be sent."""
+    return str(part)[:_SHOWN_INPUT_CHARS].encode(errors="backslashreplace").decode()
 
 
 # --- Schemas

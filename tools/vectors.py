@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Literal
 from uuid import uuid4
 
@@ -18,6 +19,7 @@ from convex_memory.limits import (
 from convex_memory.native_vector import ConvexNativeVector
 from convex_memory.vector import ConvexVector
 from tools.adapters import Adapters
+from tools.budget import CHARS_DEFAULT, MaxChars
 from tools.toolset import Answer, Arguments, Progress, Toolset
 
 vectors = Toolset("vectors")
@@ -67,21 +69,31 @@ async def create_index(
     return Index(index=arguments.index, dimension=arguments.dimension, metric=arguments.metric)
 
 
-class NoArguments(Arguments):
-    """No arguments."""
+class ListIndexesArguments(Arguments):
+    """Arguments of `list_indexes`."""
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    cursor: str | None = None
 
 
 class Indexes(Answer):
-    """Every index."""
+    """A page of indexes."""
 
     indexes: list[str]
+    next_cursor: str | None
 
 
 @vectors.tool("List indexes", reads=True)
-async def list_indexes(arguments: NoArguments, adapters: Adapters, progress: Progress) -> Indexes:
-    """List the indexes there are."""
+async def list_indexes(
+    arguments: ListIndexesArguments, adapters: Adapters, progress: Progress
+) -> Indexes:
+    """List the indexes there are, by name."""
     native = await adapters.native_vector.list_indexes()
-    return Indexes(indexes=[*await adapters.vector.list_indexes(), *native])
+    names = sorted({*await adapters.vector.list_indexes(), *native})
+    # The name is the cursor: it stays good while indexes come and go.
+    rest = [name for name in names if arguments.cursor is None or name > arguments.cursor]
+    page = rest[: arguments.limit]
+    return Indexes(indexes=page, next_cursor=page[-1] if len(rest) > len(page) else None)
 
 
 @vectors.tool("Describe an index", reads=True)
@@ -140,6 +152,7 @@ class QueryArguments(IndexArguments):
     top_k: Annotated[int, Field(ge=1, le=VECTOR_RESULTS_MAX)] = 10
     filter: Filter = None
     include_vectors: bool = False
+    max_chars: MaxChars = CHARS_DEFAULT
     exact: Annotated[bool, Field(description="Compare with every vector.")] = False
 
 
@@ -157,6 +170,10 @@ class Matches(Answer):
 
     matches: list[Match]
     exhausted: bool
+    left_out: Annotated[
+        int | None,
+        Field(description="Matches beyond max_chars; ask with more, or without vectors."),
+    ] = None
 
 
 @vectors.tool("Query vectors", reads=True)
@@ -171,17 +188,18 @@ async def vector_query(
         filter=arguments.filter,
         include_vector=arguments.include_vectors,
     )
+    shown: list[Match] = []
+    left = arguments.max_chars
+    for match in found.matches:
+        metadata: dict[str, object] | None = None if match.metadata is None else {**match.metadata}
+        left -= len(json.dumps([metadata, match.vector], separators=(",", ":")))
+        if shown and left < 0:
+            break
+        shown.append(Match(id=match.id, score=match.score, metadata=metadata, vector=match.vector))
     return Matches(
-        matches=[
-            Match(
-                id=match.id,
-                score=match.score,
-                metadata=None if match.metadata is None else dict(match.metadata),
-                vector=match.vector,
-            )
-            for match in found.matches
-        ],
+        matches=shown,
         exhausted=found.exhausted,
+        left_out=len(found.matches) - len(shown) or None,
     )
 
 

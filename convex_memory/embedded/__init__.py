@@ -15,7 +15,7 @@ from convex_memory.errors import (
     LimitExceeded,
 )
 from convex_memory.limits import ARGUMENTS_BYTES_MAX
-from convex_memory.values import Value, check
+from convex_memory.values import Value, check, plain
 
 if TYPE_CHECKING:
     from convex_memory.embedded.engine import Engine
@@ -132,7 +132,7 @@ def _admitted(path: str, args: Mapping[str, Value]) -> Mapping[str, Any]:
             f"Arguments for {path} are too large (actual: {size / 2**20:.1f} MiB, limit: "
             f"{ARGUMENTS_BYTES_MAX / 2**20:.0f} MiB). Send less at a time."
         )
-    return args
+    return {name: plain(value) for name, value in args.items()}
 
 
 def _without_or(given: Mapping[str, Value]) -> dict[str, Value]:

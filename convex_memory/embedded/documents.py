@@ -399,9 +399,7 @@ _FITS: Final[Mapping[str, Callable[[Any], bool]]] = {
 def _fits(field: Field, value: Any) -> bool:
     if value is None and field.kind != "any":
         return field.nullable
-    if field.choices is not None and value not in field.choices:
-        return False
-    return _FITS[field.kind](value)
+    return _FITS[field.kind](value) and (field.choices is None or value in field.choices)
 
 
 def _misfit(table: Table, field: Field, value: Any) -> str:

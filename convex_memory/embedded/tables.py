@@ -283,15 +283,13 @@ VECTORS: Final = Table(
     "mastra_vectors",
     13,
     _fields("id:string indexName:string embedding:vector metadata:any?"),
-    _indexes("by_index_id[indexName,id]"),
-    own_indexes=_indexes("by_index[indexName]"),
+    _indexes("by_index_id[indexName,id] by_index[indexName]"),
 )
 DOCUMENTS: Final = Table(
     "mastra_documents",
     14,
     _fields("table:string primaryKey:string record:any"),
-    _indexes("by_table_primary[table,primaryKey]"),
-    own_indexes=_indexes("by_table[table]"),
+    _indexes("by_table_primary[table,primaryKey] by_table[table]"),
 )
 CACHE: Final = Table(
     "mastra_cache",

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _BLOCK_ROWS: Final = 1024
 """Rows scored at a time: few enough to stay in cache, enough to keep numpy busy."""
+_SMALL: Final = 1e-30
+_LARGE: Final = 1e30
+"""Magnitudes that float32 holds with room to spare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ def nearest(
     """
     import numpy as np
 
-    target = np.asarray(query, dtype=np.float32)
+    target = _in_reach(np.asarray(query, dtype=np.float64)).astype(np.float32)
     # The norm in float64: squares of large float32 coordinates overflow float32.
     norm = float(np.linalg.norm(target.astype(np.float64)))
     unit = (target / np.float32(norm)) if norm > 0 else target
@@ -134,12 +137,21 @@ def _unit_rows(
         comparable = np.asarray([len(vector) == dimension for vector in vectors])
         rows = np.zeros((int(comparable.sum()), dimension), dtype=np.float64)
         for at, vector in enumerate(v for v in vectors if len(v) == dimension):
-            rows[at] = vector
+            rows[at] = _in_reach(vector)
     norms = np.linalg.norm(rows.astype(np.float64), axis=1)
     directed = norms > 0
     comparable[np.flatnonzero(comparable)[~directed]] = False
     units = (rows[directed] / norms[directed][:, None]).astype(np.float32)
     return units, comparable
+
+
+def _in_reach(vector: numpy.ndarray[Any, Any]) -> numpy.ndarray[Any, Any]:
+    """Scale a vector that float32, or the square of a float64, cannot hold.
+
+    Only its direction counts.
+    """
+    largest = float(abs(vector).max(initial=0))
+    return vector if largest == 0 or _SMALL < largest < _LARGE else vector / largest
 
 
 def is_finite_vector(values: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The memory domain: threads, messages, resources, working memory."""
+"""The memory domain: threads, messages, resources, working memory, observations."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from convex_memory.store.answers import Change, ChangeSlice, Stats
 from convex_memory.store.cloning import CloningStore
 from convex_memory.store.conversations import ConversationStore
 from convex_memory.store.domain import optional_text, optional_whole, text, whole
+from convex_memory.store.observations import ObservationStore
 from convex_memory.store.resources import ResourceStore
 from convex_memory.store.storage import MESSAGES, OBSERVATIONS, RESOURCES, THREADS, rows_in
 from convex_memory.values import Value
@@ -18,12 +19,12 @@ STATS: Final = "memory/meta:stats"
 CHANGES: Final = "memory/changes:list"
 
 
-class MemoryStore(ConversationStore, CloningStore, ResourceStore):
+class MemoryStore(ConversationStore, CloningStore, ResourceStore, ObservationStore):
     """Everything an assistant remembers.
 
-    The methods named as in Mastra's storage contract (`get_thread_by_id` … `update_resource`)
-    work on any deployment. The others are over our own functions and raise
-    `FunctionNotDeployed` where those are missing.
+    The methods named as in Mastra's storage contract (`get_thread_by_id` … `update_resource`,
+    `get_observational_memory` …) work on any deployment. The others are over our own functions
+    and raise `FunctionNotDeployed` where those are missing.
     """
 
     async def init(self) -> None:

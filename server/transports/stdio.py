@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import os
+import stat
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,12 +24,18 @@ from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
 from mcp.types import PARSE_ERROR, JSONRPCMessage, JSONRPCRequest, jsonrpc_message_adapter
 
+from convex_memory.limits import VALUE_NESTING_MAX
+
 logger = logging.getLogger(__name__)
 
 LINE_BYTES_MAX: Final = 64 << 20
 """One message: more than the largest arguments a deployment takes (16 MiB), escaped."""
 _STANDARD_DESCRIPTORS: Final = 3
 _DISCOVER: Final = "server/discover"
+_TOO_DEEP: Final = (
+    f"The message is nested too deeply: arguments hold {VALUE_NESTING_MAX} levels of arrays and "
+    "objects. Send deep JSON as text."
+)
 
 Reading = MemoryObjectReceiveStream[SessionMessage | Exception]
 Writing = MemoryObjectSendStream[SessionMessage]
@@ -37,9 +44,11 @@ Writing = MemoryObjectSendStream[SessionMessage]
 async def serve(server: Server[Any]) -> None:
     """Serve one client on stdin and stdout until it closes them."""
     async with server.lifespan(server) as state, _streams() as (reading, writing):
-        opening = await _answer_discoveries(server, state, reading, writing)
-        if opening is not None:
-            await _serve_from(server, state, opening, reading, writing)
+        # Closed here: whoever writes the answers waits until nobody can send one any more.
+        async with reading, writing:
+            opening = await _answer_discoveries(server, state, reading, writing)
+            if opening is not None:
+                await _serve_from(server, state, opening, reading, writing)
 
 
 @asynccontextmanager
@@ -48,7 +57,7 @@ async def _streams() -> AsyncIterator[tuple[Any, Any]]:
     try:
         wire = await _Wire.open()
     except (OSError, ValueError, NotImplementedError):
-        # A regular file cannot be waited for, nor can Windows' standard handles.
+        # A regular file and /dev/null cannot be waited for, nor can Windows' standard handles.
         async with stdio_server() as streams:
             yield streams
         return
@@ -57,24 +66,35 @@ async def _streams() -> AsyncIterator[tuple[Any, Any]]:
         writing, from_server = anyio.create_memory_object_stream[SessionMessage](0)
         tasks.start_soon(wire.read_into, to_server)
         tasks.start_soon(wire.write_from, from_server)
-        yield reading, writing
-        tasks.cancel_scope.cancel()
+        try:
+            yield reading, writing
+        finally:
+            wire.close()
+            tasks.cancel_scope.cancel()
 
 
 class _Wire:
     """Duplicates of stdin and stdout, read and written on the event loop."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        reading: asyncio.BaseTransport,
+        writer: asyncio.StreamWriter,
+    ) -> None:
         self._reader = reader
+        self._reading = reading
         self._writer = writer
 
     @classmethod
     async def open(cls) -> _Wire:
         loop = asyncio.get_running_loop()
+        if not _can_be_waited_for(0):
+            raise ValueError("stdin is neither a pipe, a socket nor a terminal")
         wire_in, wire_out = _duplicate(0), _duplicate(1)
         try:
             reader = asyncio.StreamReader(limit=LINE_BYTES_MAX)
-            await loop.connect_read_pipe(
+            reading, _ = await loop.connect_read_pipe(
                 lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(wire_in, "rb", 0)
             )
             transport, protocol = await loop.connect_write_pipe(
@@ -89,7 +109,14 @@ class _Wire:
         os.close(nothing)
         sys.stdout.flush()
         os.dup2(2, 1)
-        return cls(reader, asyncio.StreamWriter(transport, protocol, None, loop))
+        # What was drained is in the pipe, so that nothing is lost when the process ends.
+        transport.set_write_buffer_limits(high=0)
+        return cls(reader, reading, asyncio.StreamWriter(transport, protocol, None, loop))
+
+    def close(self) -> None:
+        """Close both pipes."""
+        self._writer.close()
+        self._reading.close()
 
     async def read_into(self, messages: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
         """Send every message that arrives; answer what is not one."""
@@ -109,8 +136,8 @@ class _Wire:
                     message: JSONRPCMessage = jsonrpc_message_adapter.validate_json(
                         line, by_name=False
                     )
-                except ValueError:
-                    await self._refuse(*_why_unreadable(line))
+                except ValueError as error:
+                    await self._refuse(*_why_unreadable(line, error))
                     continue
                 try:
                     await messages.send(SessionMessage(message))
@@ -142,6 +169,12 @@ def _duplicate(descriptor: int) -> int:
     return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _STANDARD_DESCRIPTORS)
 
 
+def _can_be_waited_for(descriptor: int) -> bool:
+    """Whether the event loop can tell when there is something to read: not on /dev/null."""
+    mode = os.fstat(descriptor).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(descriptor)
+
+
 def _close_quietly(descriptor: int) -> None:
     try:
         os.close(descriptor)
@@ -149,11 +182,13 @@ def _close_quietly(descriptor: int) -> None:
         return
 
 
-def _why_unreadable(line: bytes) -> tuple[Any, str]:
+def _why_unreadable(line: bytes, error: ValueError) -> tuple[Any, str]:
     """Return the id of a request that could not be read, if it can be told, and what is wrong."""
     try:
         request = json.loads(line)
-    except (ValueError, RecursionError):
+    except RecursionError:
+        return None, _TOO_DEEP
+    except ValueError:
         return None, "This line is not JSON. Send one JSON-RPC message a line, in UTF-8."
     request_id = request.get("id") if isinstance(request, dict) else None
     if not isinstance(request_id, str | int):
@@ -165,6 +200,8 @@ def _why_unreadable(line: bytes) -> tuple[Any, str]:
             "The message holds a lone surrogate (half of a \\ud83d\\ude00-like pair). Text must "
             "be valid Unicode."
         )
+    if "recursion limit" in str(error):
+        return request_id, _TOO_DEEP
     return request_id, "This is not a JSON-RPC 2.0 message."
 
 

@@ -168,6 +168,21 @@ async def test_working_memory_is_replaced_appended_and_read(caller: Caller) -> N
         assert await caller.call("get_working_memory") == changed
 
 
+async def test_long_working_memory_is_read_on_until_complete(caller: Caller) -> None:
+    notes = "".join(f"- fact {number} ünï\n" for number in range(2000))
+    changed = await caller.call("update_working_memory", content=notes)
+    assert changed["chars"] == len(notes)
+    assert len(changed["working_memory"]) < len(notes)
+    text = ""
+    while True:
+        part = await caller.call("get_working_memory", offset=len(text), max_chars=9000)
+        assert len(part["working_memory"]) <= 9000
+        text += part["working_memory"]
+        if len(text) == part.get("chars", len(notes)):
+            break
+    assert text == notes
+
+
 async def test_working_memory_merges_json_objects(caller: Caller) -> None:
     for content, text in (
         ('{"name": "Mara", "pets": {"cat": 1}}', '{"name": "Mara", "pets": {"cat": 1}}'),
@@ -211,7 +226,5 @@ async def test_the_working_memory_of_a_thread_is_its_own(caller: Caller) -> None
     assert shown["metadata"] == {"kept": 1}
     refusal = await caller.refused("get_working_memory", thread_id="missing")
     assert refusal.code == "not_found"
-    refusal = await caller.refused(
-        "update_working_memory", content="x", thread_id="missing"
-    )
+    refusal = await caller.refused("update_working_memory", content="x", thread_id="missing")
     assert refusal.code == "not_found"

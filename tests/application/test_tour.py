@@ -123,7 +123,10 @@ async def _tour_memory(caller: Caller) -> list[str]:
 async def _tour_vectors(caller: Caller) -> list[str]:
     index = {"index": "notes", "dimension": 2, "metric": "cosine"}
     assert await caller.call("create_index", index="notes", dimension=2) == index
-    assert await caller.call("list_indexes") == {"indexes": ["notes"]}
+    assert await caller.call("list_indexes") == {
+        "indexes": ["notes"],
+        "next_cursor": None,
+    }
     items = [{"id": "a", "vector": [1, 0], "metadata": {"n": 1}}, {"id": "b", "vector": [0, 2]}]
     stored = {"index": "notes", "upserted": 2, "ids": ["a", "b"]}
     assert await caller.call("upsert_embeddings", index="notes", items=items) == stored

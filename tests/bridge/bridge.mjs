@@ -1,20 +1,27 @@
 #!/usr/bin/env node
 // Convex functions of a folder behind Convex's HTTP function API, without a Convex deployment.
 //
-//   node tests/bridge/bridge.mjs --dir DIR [--port 3210] --admin-key KEY [--limits] [--redact]
+//   node tests/bridge/bridge.mjs --dir DIR [--schema FILE] [--port 3210] --admin-key KEY
+//     [--limits] [--redact]
 //
 // The functions run under convex-test; requests and answers have the shapes of a real deployment.
 // Port 0 picks a free one. When it serves, one line with its URL goes to stderr.
-// POST /api/reset (admin key) forgets every row, for tests.
+//
+// For tests, with the admin key:
+//   POST /api/reset                   forgets every row, and lets the clock run
+//   POST /api/clock {now_ms}          stops the clock that functions see; null lets it run
+//   POST /api/rows  {table, rows}     stores rows as they are, which no function would
 import { timingSafeEqual, createHash, randomBytes } from 'node:crypto';
 import http from 'node:http';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { setClock } from './clock.mjs';
 import { loadFunctions } from './functions.mjs';
 import { FORMATS, serialize } from './wire.mjs';
 
 const BODY_BYTES_MAX = (16 << 20) + 2000;
-const USAGE = 'usage: bridge.mjs --dir DIR [--port 3210] --admin-key KEY [--limits] [--redact]';
+const USAGE =
+  'usage: bridge.mjs --dir DIR [--schema FILE] [--port 3210] --admin-key KEY [--limits] [--redact]';
 
 /** A request the deployment answers with an HTTP status instead of a function's result. */
 class RequestRefused extends Error {
@@ -44,6 +51,8 @@ class Bridge {
       ['POST /api/function', (request) => this.#runAny(request)],
       ['POST /api/query_batch', (request) => this.#runBatch(request)],
       ['POST /api/reset', (request) => this.#reset(request)],
+      ['POST /api/clock', (request) => this.#setClock(request)],
+      ['POST /api/rows', (request) => this.#storeRows(request)],
     ]);
   }
 
@@ -106,6 +115,26 @@ class Bridge {
   async #reset({ isAdmin }) {
     if (!isAdmin) throw badKey();
     this.functions.reset();
+    setClock(null);
+    return { status: 'success', value: null };
+  }
+
+  async #setClock({ request, isAdmin }) {
+    if (!isAdmin) throw badKey();
+    const { now_ms: now } = await body(request);
+    try {
+      setClock(now);
+    } catch (error) {
+      throw badBody(error.message);
+    }
+    return { status: 'success', value: null };
+  }
+
+  async #storeRows({ request, isAdmin }) {
+    if (!isAdmin) throw badKey();
+    const { table, rows } = await body(request);
+    if (typeof table !== 'string' || !Array.isArray(rows)) throw badBody('missing table or rows');
+    await this.functions.store(table, rows);
     return { status: 'success', value: null };
   }
 
@@ -188,6 +217,7 @@ function options() {
   const { values } = parseArgs({
     options: {
       dir: { type: 'string' },
+      schema: { type: 'string' },
       port: { type: 'string', default: '3210' },
       'admin-key': { type: 'string' },
       limits: { type: 'boolean', default: false },
@@ -199,8 +229,12 @@ function options() {
 }
 
 async function main() {
-  const { dir, port, 'admin-key': adminKey, limits, redact } = options();
-  const functions = await loadFunctions(path.resolve(dir), { limits, redact });
+  const { dir, schema, port, 'admin-key': adminKey, limits, redact } = options();
+  const functions = await loadFunctions(path.resolve(dir), {
+    limits,
+    redact,
+    schema: schema === undefined ? undefined : path.resolve(schema),
+  });
   const bridge = new Bridge(functions, adminKey);
   const server = http.createServer((request, response) => bridge.handle(request, response));
   for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => process.exit(0));

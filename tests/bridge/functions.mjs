@@ -29,7 +29,21 @@ function entryPoints(folder) {
   });
 }
 
-async function bundle(folder, entries) {
+/** Puts another module in the place of the folder's `schema`, also where its functions import it. */
+function schemaFrom(file, folder) {
+  const contents = `export * from ${JSON.stringify(file)};export { default } from ${JSON.stringify(file)};`;
+  const inPlace = path.join(folder, 'schema.ts');
+  return {
+    name: 'schema',
+    setup(bundling) {
+      bundling.onLoad({ filter: /schema\.ts$/ }, ({ path: loaded }) =>
+        loaded === inPlace ? { contents, resolveDir: folder, loader: 'ts' } : undefined,
+      );
+    },
+  };
+}
+
+async function bundle(folder, entries, schema) {
   fs.mkdirSync(BUNDLES, { recursive: true });
   const out = fs.mkdtempSync(path.join(BUNDLES, 'functions-'));
   process.on('exit', () => fs.rmSync(out, { recursive: true, force: true }));
@@ -46,6 +60,7 @@ async function bundle(folder, entries) {
     sourcemap: 'linked',
     outExtension: { '.js': '.mjs' },
     logLevel: 'error',
+    plugins: schema === undefined ? [] : [schemaFrom(schema, folder)],
   });
   return out;
 }
@@ -55,13 +70,14 @@ async function bundle(folder, entries) {
  *
  * @param folder A Convex functions folder.
  * @param limits Whether Convex's per-transaction limits are enforced.
- * @returns `{call, exportError, reset}`; see there.
+ * @param schema A module that takes the place of `schema.ts`, as that of an app would.
+ * @returns `{call, exportError, reset, store}`; see there.
  */
-export async function loadFunctions(folder, { limits = false, redact = false } = {}) {
+export async function loadFunctions(folder, { limits = false, redact = false, schema } = {}) {
   process.setSourceMapsEnabled(true);
   const entries = entryPoints(folder);
   if (entries.length === 0) throw new Error(`${folder} holds no Convex functions.`);
-  const out = await bundle(folder, entries);
+  const out = await bundle(folder, entries, schema);
   const modules = new Map();
   for (const entry of entries) {
     const name = path
@@ -91,6 +107,13 @@ class Functions {
     }
     const schema = this.modules.get('schema')?.default;
     this.deployment = convexTest({ schema, modules: importable, transactionLimits: this.limits });
+  }
+
+  /** Store rows as they are, which the schema allows; no function has a part in it. */
+  async store(table, rows) {
+    await this.deployment.run(async (ctx) => {
+      for (const row of rows) await ctx.db.insert(table, row);
+    });
   }
 
   /**

@@ -20,6 +20,18 @@ const DOMAINS = [
   await import('./domains/native_vector.mjs'),
   await import('./domains/native_vector_changes.mjs'),
   await import('./domains/cache.mjs'),
+  await import('./domains/workflows.mjs'),
+  await import('./domains/workflow_merges.mjs'),
+  await import('./domains/schedules.mjs'),
+  await import('./domains/schedule_fires.mjs'),
+  await import('./domains/background_tasks.mjs'),
+  await import('./domains/background_task_lists.mjs'),
+  await import('./domains/observations.mjs'),
+  await import('./domains/observation_changes.mjs'),
+  await import('./domains/observation_swaps.mjs'),
+  await import('./domains/observation_reflections.mjs'),
+  await import('./domains/scores.mjs'),
+  await import('./domains/channels.mjs'),
 ];
 
 function chosen(names) {

@@ -127,10 +127,22 @@ def cache(deployment: Deployment, clock: Clock, namespace: str) -> ConvexServerC
 
 def all_requirements() -> dict[str, Requirement]:
     """Collect the manifest."""
-    from tests.contract import requirements_cache, requirements_store, requirements_vector
+    from tests.contract import (
+        requirements_cache,
+        requirements_domains_a,
+        requirements_domains_b,
+        requirements_scheduling,
+        requirements_store,
+        requirements_vector,
+        requirements_wire,
+    )
 
     return {
         **requirements_store.REQUIREMENTS,
         **requirements_vector.REQUIREMENTS,
         **requirements_cache.REQUIREMENTS,
+        **requirements_domains_a.REQUIREMENTS,
+        **requirements_domains_b.REQUIREMENTS,
+        **requirements_wire.REQUIREMENTS,
+        **requirements_scheduling.REQUIREMENTS,
     }

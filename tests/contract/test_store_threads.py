@@ -61,7 +61,7 @@ async def test_a_store_names_its_domains(deployment: Deployment, clock: Clock) -
     await store.memory.init()
     assert store.id == "mine"
     assert store.get_store("memory") is store.memory
-    assert store.get_store("workflows") is None
+    assert store.get_store("telepathy") is None
     assert counted.operations == []
 
 

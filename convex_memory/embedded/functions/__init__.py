@@ -26,6 +26,7 @@ from convex_memory.embedded.functions.memory import (
     changes,
     messages,
     meta,
+    schedules,
     search,
     threads,
     vectors,
@@ -72,6 +73,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "memory/vectors:deleteIndex": mutation(vectors.delete_index),
     "memory/vectors:describe": query(vectors.describe),
     "memory/vectors:list": query(vectors.list_indexes),
+    "memory/schedules:claim": mutation(schedules.claim),
     "memory/changes:list": query(changes.list_after),
 }
 """Function path → function."""

@@ -17,8 +17,8 @@ import {
   mastraVectorsTable,
   mastraWorkflowSnapshotsTable,
 } from '@mastra/convex/schema';
-import { defineSchema, defineTable } from 'convex/server';
-import { v } from 'convex/values';
+import { defineSchema } from 'convex/server';
+import { crossClientVectors } from '../vector_table';
 
 export default defineSchema({
   mastra_background_tasks: mastraBackgroundTasksTable,
@@ -38,19 +38,5 @@ export default defineSchema({
   mastra_vectors: mastraVectorsTable,
   mastra_workflow_snapshots: mastraWorkflowSnapshotsTable,
 
-  // What the native vector checks write to; see ../domains/native_table.mjs.
-  cross_client_vectors: defineTable({
-    id: v.string(),
-    embedding: v.array(v.float64()),
-    metadata: v.optional(v.any()),
-    category: v.optional(v.union(v.string(), v.null())),
-    rank: v.optional(v.number()),
-    active: v.optional(v.boolean()),
-  })
-    .index('by_record_id', ['id'])
-    .vectorIndex('by_embedding', {
-      vectorField: 'embedding',
-      dimensions: 32,
-      filterFields: ['category', 'rank', 'active'],
-    }),
+  cross_client_vectors: crossClientVectors,
 });

@@ -26,7 +26,7 @@ _AGAIN: Final[Mapping[str, Value]] = {"ok": True, "hasMore": True}
 
 def reads(args: Args) -> bool:
     """Whether this request only reads (unless it meets an expired key)."""
-    return args.get("op") in READS
+    return str(args.get("op")) in READS
 
 
 def handle(documents: Documents, args: Args) -> Value:

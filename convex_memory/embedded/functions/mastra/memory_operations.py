@@ -33,8 +33,8 @@ def update_resource(documents: Documents, args: Args) -> Value:
     if row is None:
         record = {
             "id": args.get("resourceId"),
-            "metadata": {},
             **given,
+            "metadata": given.get("metadata") or {},
             "createdAt": args.get("createdAt"),
             "updatedAt": args.get("updatedAt"),
         }

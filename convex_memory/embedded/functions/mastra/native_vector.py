@@ -123,7 +123,10 @@ def _list_by_ids(documents: Documents, config: _Config, args: Args) -> Value:
 
 def _describe(documents: Documents, config: _Config, args: Args) -> Value:
     asked = args.get("countLimit")
-    limit = int(min(max(DESCRIBE_COUNT_MAX if asked is None else asked, 1), DESCRIBE_COUNT_MAX))
+    asked = DESCRIBE_COUNT_MAX if asked is None else asked
+    if isinstance(asked, bool) or not isinstance(asked, int | float):
+        raise InvalidArgument("countLimit must be a number.")
+    limit = int(min(max(asked, 1), DESCRIBE_COUNT_MAX))
     count = documents.count(NATIVE_VECTORS, {"table": config.table}, limit + 1)
     return {"count": min(count, limit), "countIsLimited": count > limit}
 
@@ -315,13 +318,16 @@ def _config(args: Args) -> _Config:
         or dimension != int(dimension)
     ):
         raise InvalidArgument("config.dimension must be an integer.")
+    filter_fields = config.get("filterFields") or []
+    if not isinstance(filter_fields, list | tuple):
+        raise InvalidArgument("config.filterFields must be an array of field names.")
     return _Config(
         table,
         None if dimension is None else int(dimension),
         names["idField"],
         names["vectorField"],
         names["metadataField"],
-        tuple(check_identifier(name, "filterFields") for name in config.get("filterFields") or ()),
+        tuple(check_identifier(name, "filterFields") for name in filter_fields),
     )
 
 
@@ -342,6 +348,8 @@ def _ids(args: Args, message: str) -> list[Any]:
     ids = args.get("ids")
     if not isinstance(ids, list):
         raise InvalidArgument(message)
+    if not all(isinstance(record_id, str) for record_id in ids):
+        raise InvalidArgument("ids must be an array of text.")
     return ids
 
 

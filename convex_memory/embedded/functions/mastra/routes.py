@@ -49,7 +49,7 @@ class Route:
 
     def run_special(self, args: Args) -> Value:
         """Answer an operation that only some tables have."""
-        raise SoftRefusal(f"Unsupported operation {args.get('op')}")
+        raise SoftRefusal(f"Unsupported operation {args.get('op', 'undefined')}")
 
     # --- What differs
 
@@ -97,7 +97,7 @@ class Route:
             if not isinstance(record, Mapping):
                 raise InvalidArgument(f"records[{position}] must be an object.")
             if record.get("id"):
-                key = str(record["id"])
+                key = as_key(record["id"])
                 merged[key] = self.coalesce(merged.get(key), dict(record))
         for record in merged.values():
             self.put(record)
@@ -160,19 +160,26 @@ class Route:
 
 
 class TypedRoute(Route):
-    """A table with declared fields."""
+    """A table with declared fields; `operations` are those that only some tables have."""
 
     missing_id = "Record is missing an id"
 
-    def __init__(self, documents: Documents, table: Table, name: str) -> None:
+    def __init__(
+        self,
+        documents: Documents,
+        table: Table,
+        name: str,
+        operations: Mapping[str, TableOperation],
+    ) -> None:
         super().__init__(documents)
         self.table = table
         self.name = name
         self.scope = {}
+        self.operations = operations
 
     def run_special(self, args: Args) -> Value:
         """Answer an operation that belongs to one table."""
-        operation = TABLE_OPERATIONS.get(str(args.get("op")))
+        operation = self.operations.get(str(args.get("op")))
         if operation is None:
             return super().run_special(args)
         if self.table is not operation.table:
@@ -207,6 +214,10 @@ class TypedRoute(Route):
 
     def query_table(self, args: Args) -> Value:
         """Read through the index that the filters cover best, in its order."""
+        return {"ok": True, "result": self.matching_docs(args)}
+
+    def matching_docs(self, args: Args) -> list[Value]:
+        """Return what `query_table` answers with."""
         limit = limit_argument(args)
         filters = filters_argument(args)
         equals, order = self._index(args.get("indexHint"), dict(filters))
@@ -215,13 +226,23 @@ class TypedRoute(Route):
             rest = filters
         most = QUERY_ROWS_MAX if limit is None else min(limit, QUERY_ROWS_MAX)
         found: list[Value] = []
-        for row in self.documents.scan(self.table, equals, order=order):
+        for row in self.documents.scan(
+            self.table, {**self._comparable(rest), **equals}, order=order
+        ):
             if len(found) >= most:
                 break
             doc = self.show(row)
             if matches(doc, rest):
                 found.append(doc)
-        return {"ok": True, "result": found}
+        return found
+
+    def _comparable(self, filters: list[tuple[str, Any]]) -> Record:
+        """Return the filters that SQL can apply, so that fewer rows have to be decoded."""
+        fields = self.table.fields
+        kinds = ("string", "number", "boolean")
+        return {
+            name: value for name, value in filters if name in fields and fields[name].kind in kinds
+        }
 
     def _index(self, hint: Any, filters: Record) -> tuple[Record, tuple[str, ...]]:
         """Choose an index: the values its leading fields must equal, and the fields after."""

@@ -14,7 +14,13 @@ from typing import Final
 
 from convex_memory.embedded.documents import Documents
 from convex_memory.embedded.functions.function import Args, SoftRefusal, TableOperation
-from convex_memory.embedded.functions.mastra import memory_operations
+from convex_memory.embedded.functions.mastra import (
+    memory_operations,
+    observations,
+    schedules,
+    workflows,
+)
+from convex_memory.embedded.functions.mastra.background_tasks import BackgroundTaskRoute
 from convex_memory.embedded.functions.mastra.routes import (
     GenericRoute,
     Route,
@@ -29,14 +35,18 @@ VECTOR_PREFIX: Final = "mastra_vector_"
 READS: Final = frozenset({"load", "loadMany", "queryTable"})
 TABLE_OPERATIONS: Final[Mapping[str, TableOperation]] = {
     **memory_operations.OPERATIONS,
+    **observations.OPERATIONS,
+    **workflows.OPERATIONS,
+    **schedules.OPERATIONS,
 }
 """Operations that only one table has, by name."""
 
 
 def reads(args: Args) -> bool:
     """Whether this request only reads."""
-    operation = TABLE_OPERATIONS.get(str(args.get("op")))
-    return args.get("op") in READS or (operation is not None and operation.reads)
+    op = str(args.get("op"))
+    operation = TABLE_OPERATIONS.get(op)
+    return op in READS or (operation is not None and operation.reads)
 
 
 def handle(documents: Documents, args: Args) -> Value:
@@ -45,9 +55,11 @@ def handle(documents: Documents, args: Args) -> Value:
     if not isinstance(name, str):
         raise SoftRefusal("Cannot read properties of undefined (reading 'startsWith')")
     table = TYPED_TABLES.get(name)
-    if table is not None:
-        route: Route = TypedRoute(documents, table, name)
-        soft = table is BACKGROUND_TASKS
+    if table is BACKGROUND_TASKS:
+        route: Route = BackgroundTaskRoute(documents, name, TABLE_OPERATIONS)
+        soft = True
+    elif table is not None:
+        route, soft = TypedRoute(documents, table, name, TABLE_OPERATIONS), False
     elif name.startswith(VECTOR_PREFIX):
         route, soft = VectorRoute(documents, name.removeprefix(VECTOR_PREFIX)), True
     else:

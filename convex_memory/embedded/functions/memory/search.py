@@ -81,7 +81,8 @@ def _matches(documents: Documents, expression: str, args: Args) -> Iterator[tupl
     if not isinstance(wanted, Mapping):
         raise InvalidArgument("metadata must be an object of the values to match.")
     rows = documents.connection.execute(
-        "SELECT m._sequence, bm25(message_text) AS rank, m.content FROM message_text "
+        f"SELECT m._sequence, bm25(message_text) AS rank, {'m.content' if wanted else 'NULL'} "
+        "FROM message_text "
         "JOIN mastra_messages m ON m._sequence = message_text.rowid "
         "WHERE message_text MATCH ?6 AND NOT EXISTS (SELECT 1 FROM removals r "
         "WHERE r.thread = m.thread_id AND m._sequence <= r.upto) "

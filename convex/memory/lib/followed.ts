@@ -1,0 +1,171 @@
+/**
+ * Rows with everything that is derived from them: counts, native vectors, numbered changes.
+ *
+ * Every mutation of Convex Memory writes through here, those of the wire protocol too, so that
+ * what a Mastra app writes is counted, searched and followed like what `memory/*` writes.
+ */
+import type { Doc, Id } from "../../_generated/dataModel";
+import type { MutationCtx } from "../../_generated/server";
+import { isFollowed } from "../../lib/changes";
+import { WritableDocuments, withoutSystemFields } from "../../lib/documents";
+import type { MemoryTable } from "../../lib/tables";
+import { isObject, type UncheckedObject } from "../../lib/values";
+import { addToCount, dropCount, keys } from "./counts";
+import { numberSoon } from "./history";
+import { mirror, unmirror } from "./nativeVectors";
+import { goneUpTo, vectorsGoneUpTo } from "./removals";
+
+type Row = Readonly<UncheckedObject>;
+
+/** The counts that a row of a table is in. */
+const COUNTED: Partial<Record<MemoryTable, (row: Row) => (string | undefined)[]>> = {
+  mastra_threads: (row) => [keys.threads, named(keys.threadsOf, row["resourceId"])],
+  mastra_messages: (row) => [
+    keys.messages,
+    named(keys.messagesOf, row["resourceId"]),
+    named(keys.messagesIn, row["thread_id"]),
+  ],
+  mastra_resources: () => [keys.resources],
+  mastra_vectors: (row) => [keys.vectors, named(keys.vectorsIn, row["indexName"])],
+  mastra_cache: () => [keys.cacheKeys],
+};
+
+function named(key: (id: string) => string, id: unknown): string | undefined {
+  return typeof id === "string" ? key(id) : undefined;
+}
+
+/** The rows of one mutation. `settle` has to be called when it has written what it writes. */
+export class FollowedDocuments extends WritableDocuments {
+  readonly #context: MutationCtx;
+  readonly #counts = new Map<string, number>();
+  readonly #dropped = new Set<string>();
+  readonly #goneUpTo = new Map<string, Promise<number | undefined>>();
+  #changes = 0;
+
+  constructor(context: MutationCtx) {
+    super(context.db);
+    this.#context = context;
+  }
+
+  override async insert<Table extends MemoryTable>(
+    table: Table,
+    row: UncheckedObject,
+  ): Promise<Id<Table>> {
+    const id = await super.insert(table, row);
+    this.#note(table, row, 1);
+    if (table === "mastra_vectors") await mirror(this, row as Doc<"mastra_vectors">);
+    return id;
+  }
+
+  override async patch<Table extends MemoryTable>(
+    table: Table,
+    row: Doc<Table>,
+    changes: UncheckedObject,
+  ): Promise<Doc<Table>> {
+    if (await this.isGone(table, row)) return await this.#replaceGone(table, row, changes);
+    const after = await super.patch(table, row, changes);
+    this.#note(table, row, -1);
+    this.#note(table, after, 1);
+    if (table === "mastra_vectors") {
+      const [now, before] = [after, row] as unknown as Doc<"mastra_vectors">[];
+      if (now !== undefined) await mirror(this, now, before);
+    }
+    return after;
+  }
+
+  override async delete<Table extends MemoryTable>(table: Table, row: Doc<Table>): Promise<void> {
+    const gone = await this.isGone(table, row);
+    await super.delete(table, row);
+    this.#note(table, row, -1, gone);
+    if (table === "mastra_vectors") {
+      await unmirror(this, row as unknown as Doc<"mastra_vectors">);
+    }
+  }
+
+  /** Whether a row only waits to be removed, and is as if it were not there. */
+  async isGone<Table extends MemoryTable>(table: Table, row: Doc<Table>): Promise<boolean> {
+    const upto = await this.#uptoOf(table, row);
+    return upto !== undefined && row._creationTime <= upto;
+  }
+
+  /** Forget what is known of removals and the counts under a key: they have just changed. */
+  async dropCount(key: string): Promise<void> {
+    this.#goneUpTo.clear();
+    this.#dropped.add(key);
+    this.#counts.delete(key);
+    await dropCount(this, key);
+  }
+
+  /** Schedule one of the functions that go on with work a mutation cannot finish. */
+  get scheduler(): MutationCtx["scheduler"] {
+    return this.#context.scheduler;
+  }
+
+  /** Write the counts, and have the changes numbered. */
+  async settle(): Promise<void> {
+    for (const [key, difference] of this.#counts) {
+      if (difference !== 0) await addToCount(this, key, difference);
+    }
+    this.#counts.clear();
+    await numberSoon(this.scheduler, this.#changes);
+    this.#changes = 0;
+  }
+
+  #note(table: MemoryTable, row: Row, difference: 1 | -1, gone = false): void {
+    if (isFollowed(table)) this.#changes += 1;
+    for (const key of COUNTED[table]?.(row) ?? []) {
+      // A removed thread's own count went with it, and so did a removed index's.
+      if (key === undefined || (gone && isOwnCount(key))) continue;
+      this.#counts.set(key, (this.#counts.get(key) ?? 0) + difference);
+    }
+  }
+
+  async #uptoOf(table: MemoryTable, row: Row): Promise<number | undefined> {
+    const { thread_id: threadId, indexName } = row;
+    if (table === "mastra_messages" && typeof threadId === "string") {
+      return await this.#once(`thread ${threadId}`, () => goneUpTo(this, threadId));
+    }
+    if (table === "mastra_vectors" && typeof indexName === "string") {
+      return await this.#once(`index ${indexName}`, () => vectorsGoneUpTo(this, indexName));
+    }
+    return undefined;
+  }
+
+  async #once(
+    key: string,
+    ask: () => Promise<number | undefined>,
+  ): Promise<number | undefined> {
+    const known = this.#goneUpTo.get(key) ?? ask();
+    this.#goneUpTo.set(key, known);
+    return await known;
+  }
+
+  /** Writing to a row that waits to be removed makes a new one, which nothing waits to remove. */
+  async #replaceGone<Table extends MemoryTable>(
+    table: Table,
+    row: Doc<Table>,
+    changes: UncheckedObject,
+  ): Promise<Doc<Table>> {
+    const fields = withoutSystemFields({ ...(row as UncheckedObject), ...changes });
+    await this.delete(table, row);
+    const id = await this.insert(table, fields);
+    const made = await this.database.get(id as Id<MemoryTable>);
+    if (!isObject(made)) throw new Error("A row just inserted is there.");
+    return made as unknown as Doc<Table>;
+  }
+}
+
+function isOwnCount(key: string): boolean {
+  return key.startsWith(keys.messagesIn("")) || key.startsWith(keys.vectorsIn(""));
+}
+
+/** Run a mutation on followed rows, and settle what it wrote. */
+export async function following<Result>(
+  context: MutationCtx,
+  run: (documents: FollowedDocuments) => Promise<Result>,
+): Promise<Result> {
+  const documents = new FollowedDocuments(context);
+  const result = await run(documents);
+  await documents.settle();
+  return result;
+}

@@ -1,0 +1,73 @@
+/**
+ * The words of messages and of queries, as they are searched for.
+ *
+ * Convex's search index compares words as they are written. To find other forms of a word, as the
+ * embedded deployment does, what is indexed is not the text but its words, each brought to one
+ * form: lower case, without diacritics, and stemmed.
+ */
+import { stem } from "./stemmer";
+
+/** Convex takes 16 terms of a query and ignores the rest; one is spent on `LAST_TERM`. */
+export const TERMS_MAX = 15;
+/** Convex leaves out words of more than 32 bytes; ours end there instead. */
+const WORD_BYTES_MAX = 32;
+/**
+ * Convex takes the last term of a query for the beginning of a word. Nobody wrote this one, so
+ * that every term in front of it is a whole word.
+ */
+export const LAST_TERM = "zzxqjkvwzzxq";
+
+/** English function words: they match everything and say nothing about it. */
+const STOP_WORDS: ReadonlySet<string> = new Set(
+  (
+    "a about after again all also am an and any are as at be because been before being but by " +
+    "can could did do does doing don for from had has have having he her here hers him his how i " +
+    "if in into is it its just me more most my no nor not now of off on once only or other our " +
+    "out over own s same she should so some such t than that the their them then there these " +
+    "they this those through to too under until up us very was we were what when where which " +
+    "while who whom why will with would you your"
+  ).split(" "),
+);
+
+/** The words of a text in their order, brought to the form in which they are compared. */
+export function wordsOf(text: string): string[] {
+  return plainWords(text).map(comparable);
+}
+
+/** A text as the search index holds it. */
+export function indexedText(text: string): string {
+  return wordsOf(text).join(" ");
+}
+
+/**
+ * What a query looks for: its telling words, any of which may match.
+ *
+ * @param query What a person typed. Stop words count only when there is nothing else.
+ * @returns At most 15 words, in the form in which they are compared; none when it has no word.
+ */
+export function termsOf(query: string): string[] {
+  const words = [...new Set(plainWords(query))];
+  const telling = words.filter((word) => !STOP_WORDS.has(word));
+  const chosen = telling.length > 0 ? telling : words;
+  return [...new Set(chosen.map(comparable))].slice(0, TERMS_MAX);
+}
+
+function plainWords(text: string): string[] {
+  const folded = text.toLowerCase().normalize("NFD").replace(/\p{M}+/gu, "").normalize("NFC");
+  return folded.match(/[\p{L}\p{N}]+/gu) ?? [];
+}
+
+function comparable(word: string): string {
+  return withinBytes(stem(word));
+}
+
+function withinBytes(word: string): string {
+  // Four bytes for each unit at most, so short words need no look at their bytes.
+  if (word.length <= WORD_BYTES_MAX / 4) return word;
+  const bytes = new TextEncoder().encode(word);
+  if (bytes.length <= WORD_BYTES_MAX) return word;
+  let end = WORD_BYTES_MAX;
+  // Never in the middle of a character: its later bytes begin with the bits 10.
+  while (end > 0 && ((bytes[end] ?? 0) & 0xc0) === 0x80) end -= 1;
+  return new TextDecoder().decode(bytes.subarray(0, end));
+}

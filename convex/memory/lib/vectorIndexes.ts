@@ -1,0 +1,144 @@
+/** Vector indexes, and what may be stored in them. */
+import type { Value } from "convex/values";
+import type { Doc } from "../../_generated/dataModel";
+import type { Documents } from "../../lib/documents";
+import { dimensionMismatch, invalidArgument, notFound } from "../../lib/errors";
+import { MESSAGE_ID_CHARS_MAX } from "../../lib/limits";
+import { NATIVE_DIMENSIONS } from "../../lib/tables";
+import { isFiniteVector, isObject, type UncheckedObject } from "../../lib/values";
+import { text } from "./arguments";
+import { quoted } from "./quoted";
+
+/** Indexes that a refusal names. */
+const CHOICES_MAX = 20;
+
+/** What is declared of an index (`mastra_vector_indexes`). */
+export type VectorIndex = Doc<"mastra_vector_indexes">;
+/** A vector (`mastra_vectors`). */
+export type Vector = Doc<"mastra_vectors">;
+
+/**
+ * The name of an index, checked.
+ *
+ * @throws `invalid_argument` when it is empty or too long.
+ */
+export function indexNameOf(name: string): string {
+  if (text(name, "indexName").length > MESSAGE_ID_CHARS_MAX) {
+    throw invalidArgument(`indexName has at most ${MESSAGE_ID_CHARS_MAX} characters.`);
+  }
+  return name;
+}
+
+/** The index with a name, or null. */
+export async function findIndex(
+  documents: Documents,
+  name: string,
+): Promise<VectorIndex | null> {
+  return await documents.first("mastra_vector_indexes", { index: "by_name", equals: [name] });
+}
+
+/**
+ * The index with a name.
+ *
+ * @throws `not_found` when there is none; the message names those there are.
+ */
+export async function indexNamed(documents: Documents, indexName: string): Promise<VectorIndex> {
+  const name = indexNameOf(indexName);
+  const row = await findIndex(documents, name);
+  if (row !== null) return row;
+  const there = await documents.take("mastra_vector_indexes", {}, CHOICES_MAX);
+  const choices =
+    there.length > 0
+      ? `the indexes are ${there.map((each) => each.indexName).join(", ")}`
+      : "there are none yet";
+  throw notFound(`There is no index ${quoted(name)}; ${choices}. Create it first.`);
+}
+
+/** The refusal of a dimension that no vector index of the schema has. */
+export function noTable(dimension: number) {
+  return invalidArgument(
+    `There is no native vector table for ${dimension} dimensions: Convex fixes the dimensions of ` +
+      `a vector index when it is deployed. There are tables for ${NATIVE_DIMENSIONS.join(", ")}. ` +
+      `Use an embedding of one of these, or add ${dimension} to NATIVE_DIMENSIONS and ` +
+      `memory_vectors_${dimension} to memoryTables in convex/lib/tables.ts and deploy again.`,
+    { dimension, dimensions: [...NATIVE_DIMENSIONS] },
+  );
+}
+
+/**
+ * A vector for an index, checked.
+ *
+ * @param values What was sent.
+ * @param what How a refusal names it.
+ * @param index Where it goes, or what it is compared with.
+ * @throws `invalid_argument` when it is not an array of finite numbers, `dimension_mismatch` when
+ *   it has another length than the index.
+ */
+export function vectorFor(
+  values: unknown,
+  what: string,
+  index: Pick<VectorIndex, "indexName" | "dimension">,
+): number[] {
+  if (!isFiniteVector(values)) throw invalidArgument(`${what} must be an array of finite numbers.`);
+  if (values.length !== index.dimension) {
+    throw dimensionMismatch(
+      `${what} has ${values.length} dimensions; index ${quoted(index.indexName)} has ` +
+        `${index.dimension}.`,
+      index.dimension,
+      values.length,
+    );
+  }
+  return values;
+}
+
+/** What is stored for one vector. */
+export type Item = { readonly id: string; readonly embedding: number[]; readonly metadata?: Value };
+
+const ITEM_FIELDS: readonly string[] = ["id", "vector", "metadata"];
+
+/**
+ * One item of `upsert`, checked.
+ *
+ * @throws `invalid_argument`, `dimension_mismatch`: as `vectorFor`, or it is no such object.
+ */
+export function itemFor(item: unknown, position: number, index: VectorIndex): Item {
+  if (!isObject(item)) {
+    throw invalidArgument(`items[${position}] must be {id, vector, metadata?}.`);
+  }
+  const extra = Object.keys(item).filter((name) => !ITEM_FIELDS.includes(name)).sort()[0];
+  if (extra !== undefined) {
+    throw invalidArgument(
+      `Object contains extra field \`${extra}\`; the arguments are ${ITEM_FIELDS.join(", ")}.`,
+    );
+  }
+  const { id, vector, metadata } = item;
+  if (typeof id !== "string") throw invalidArgument("id must be non-empty text.");
+  const embedding = vectorFor(vector, `items[${position}].vector`, index);
+  if (metadata === undefined || metadata === null) return { id: text(id, "id"), embedding };
+  return { id: text(id, "id"), embedding, metadata: metadataFor(metadata) };
+}
+
+/**
+ * Metadata, checked.
+ *
+ * @throws `invalid_argument` when it is not an object.
+ */
+export function metadataFor(metadata: unknown): Record<string, Value> {
+  if (!isObject(metadata)) throw invalidArgument("metadata must be an object.");
+  return metadata as Record<string, Value>;
+}
+
+/** The vector with an id, or null. */
+export async function findVector(
+  documents: Documents,
+  indexName: string,
+  id: string,
+): Promise<Vector | null> {
+  const range = { index: "by_index_id", equals: [indexName, id] };
+  return await documents.first("mastra_vectors", range);
+}
+
+/** Stored metadata with some members replaced. */
+export function withMetadata(stored: unknown, given: UncheckedObject): UncheckedObject {
+  return { ...(isObject(stored) ? stored : {}), ...given };
+}

@@ -1,0 +1,64 @@
+/**
+ * Work that mutations leave for later, because one transaction cannot do it or must not wait for
+ * it. Only the deployment itself calls these; each is harmless when called once too often.
+ */
+import { v } from "convex/values";
+import { internalMutation } from "../_generated/server";
+import { WritableDocuments } from "../lib/documents";
+import { following } from "./lib/followed";
+import { lastNumber, NUMBER } from "./lib/history";
+import { continueRemoval } from "./lib/threadRemoval";
+import { continueVectorRemoval } from "./lib/vectorRemoval";
+
+/** Changes one call numbers. */
+const NUMBERED_MAX = 1000;
+/** Changes that are kept; a reader that is further behind starts over. */
+const CHANGES_KEPT = 100_000;
+/** Old changes one call forgets. */
+const FORGOTTEN_MAX = 1000;
+
+/** Give changes their numbers, in the order of their commits, and forget the oldest. */
+export const number = internalMutation({
+  args: {},
+  returns: v.null(),
+  handler: async (ctx) => {
+    const documents = new WritableDocuments(ctx.db);
+    let last = await lastNumber(documents);
+    // Nothing is committed at or before the snapshot any more, so writers are not in the way.
+    const snapshot = await ctx.meta.getSnapshotTs();
+    const rows = await ctx.db
+      .query("memory_changes")
+      .withIndex("by_sequence", (q) => q.eq("sequence", undefined).lte("commitTs", snapshot))
+      .take(NUMBERED_MAX);
+    for (const row of rows) {
+      last += 1;
+      await documents.patch("memory_changes", row, { sequence: last });
+    }
+    const old = { index: "by_sequence", gt: 0, lte: last - CHANGES_KEPT };
+    for (const row of await documents.take("memory_changes", old, FORGOTTEN_MAX)) {
+      await documents.delete("memory_changes", row);
+    }
+    if (rows.length === NUMBERED_MAX) await ctx.scheduler.runAfter(0, NUMBER, {});
+    return null;
+  },
+});
+
+/** Go on removing the messages of a thread that is gone. */
+export const removeMessages = internalMutation({
+  args: { threadId: v.string() },
+  returns: v.null(),
+  handler: async (ctx, { threadId }) => {
+    await following(ctx, async (documents) => await continueRemoval(documents, threadId));
+    return null;
+  },
+});
+
+/** Go on removing the vectors of an index that is gone, or was emptied. */
+export const removeVectors = internalMutation({
+  args: { indexName: v.string() },
+  returns: v.null(),
+  handler: async (ctx, { indexName }) => {
+    await following(ctx, async (documents) => await continueVectorRemoval(documents, indexName));
+    return null;
+  },
+});
