@@ -291,7 +291,7 @@ function recordsOf(messages: readonly unknown[]): MessageRecord[] {
     }
   });
   const records = messages as MessageRecord[];
-  if (new Set(records.map(({ id }) => String(id))).size < records.length) {
+  if (new Set(records.map(({ id }) => id)).size < records.length) {
     throw invalidArgument("messages holds the same id twice; each message needs its own.");
   }
   return records;

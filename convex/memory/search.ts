@@ -9,7 +9,7 @@ import { isObject } from "../lib/values";
 import { optionalText, text, vAny, vText, whole } from "./lib/arguments";
 import { equal } from "./lib/conditions";
 import { readCursor, writeCursor } from "./lib/cursors";
-import { ranked } from "./lib/ranking";
+import { ranked, type Scored } from "./lib/ranking";
 import { goneUpTo } from "./lib/removals";
 import { inScope, PAGE_BYTES_MAX, vMessageDoc } from "./lib/rows";
 import { LAST_TERM, termsOf } from "./lib/searchWords";
@@ -23,6 +23,9 @@ const CANDIDATE_BYTES_MAX = 6 << 20;
 
 type Candidate = Doc<"memory_message_texts">;
 type Message = Doc<"mastra_messages">;
+type Hit = { message: Message; score: number };
+
+const TOO_MUCH = "too much";
 
 /** What a match must satisfy. */
 type Conditions = {
@@ -61,7 +64,7 @@ export const messages = internalQuery({
     const limit = whole(args.limit, "limit", 1, SEARCH_RESULTS_MAX);
     const terms = termsOf(queryIn(args.query));
     const question = `search:${terms.join(" ")}`;
-    const [skip] = (readCursor(args.cursor, question, ["number"]) ?? [0]) as [number];
+    const [skip] = readCursor(args.cursor, question, ["number"]) ?? [0];
     const conditions: Conditions = {
       scope: optionalText(args.resourceId, "resourceId"),
       threadId: optionalText(args.threadId, "threadId"),
@@ -72,29 +75,24 @@ export const messages = internalQuery({
     };
     if (terms.length === 0) return { hits: [], cursor: null, exhausted: true };
     const { candidates, isComplete } = await candidatesFor(ctx, documents, terms, conditions);
-    let exhausted = isComplete;
-    const hits: { message: Message; score: number }[] = [];
+    const best = ranked(candidates, terms);
     const start = documents.bytesRead;
+    const hits: Hit[] = [];
     let place = 0;
-    let more = false;
-    for (const { candidate, score } of ranked(candidates, terms)) {
-      if (documents.bytesRead > ALL_BYTES_MAX) {
-        // Too much was read that did not match; a narrower question looks further.
-        exhausted = false;
-        break;
-      }
-      const message = await matching(ctx, documents, candidate, conditions);
-      if (message === null) continue;
+    for await (const hit of matches(ctx, documents, best, conditions)) {
+      // Too much was read that did not match; a narrower question looks further.
+      if (hit === TOO_MUCH) return { hits, cursor: null, exhausted: false };
       place += 1;
-      if (place <= skip) continue;
+      if (place <= Number(skip)) continue;
       // The page ends early rather than be too large.
-      const isTooLarge = documents.bytesRead - start > PAGE_BYTES_MAX;
-      more = hits.length >= limit || (hits.length > 0 && isTooLarge);
-      if (more) break;
-      hits.push({ message, score });
+      const isLarge = hits.length > 0 && documents.bytesRead - start > PAGE_BYTES_MAX;
+      if (isLarge || hits.length >= limit) {
+        const cursor = writeCursor(question, [Number(skip) + hits.length]);
+        return { hits, cursor, exhausted: false };
+      }
+      hits.push(hit);
     }
-    const cursor = more ? writeCursor(question, [skip + hits.length]) : null;
-    return { hits, cursor, exhausted: exhausted && !more };
+    return { hits, cursor: null, exhausted: isComplete };
   },
 });
 
@@ -166,6 +164,23 @@ async function* searched(
   }
 }
 
+/** The hits among candidates, in their order; `TOO_MUCH` when no more may be read. */
+async function* matches(
+  ctx: QueryCtx,
+  documents: Documents,
+  candidates: readonly Scored<Candidate>[],
+  conditions: Conditions,
+): AsyncGenerator<Hit | typeof TOO_MUCH> {
+  for (const { candidate, score } of candidates) {
+    if (documents.bytesRead > ALL_BYTES_MAX) {
+      yield TOO_MUCH;
+      return;
+    }
+    const message = await matching(ctx, documents, candidate, conditions);
+    if (message !== null) yield { message, score };
+  }
+}
+
 /** The message of a candidate, or null when it may not be seen or is not what was asked for. */
 async function matching(
   ctx: QueryCtx,
@@ -178,7 +193,7 @@ async function matching(
     return null;
   }
   documents.countLookup();
-  const message = await ctx.db.get(candidate.messageId);
+  const message = await ctx.db.get("mastra_messages", candidate.messageId);
   // A text may outlive its message for a moment.
   if (message === null) return null;
   documents.countRow(message);

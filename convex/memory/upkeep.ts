@@ -25,7 +25,7 @@ export const number = internalMutation({
     const documents = new WritableDocuments(ctx.db);
     let last = await lastNumber(documents);
     // Nothing is committed at or before the snapshot any more, so writers are not in the way.
-    const snapshot = await ctx.meta.getSnapshotTs();
+    const snapshot = ctx.meta.getSnapshotTs();
     const rows = await ctx.db
       .query("memory_changes")
       .withIndex("by_sequence", (q) => q.eq("sequence", undefined).lte("commitTs", snapshot))
@@ -48,7 +48,9 @@ export const removeMessages = internalMutation({
   args: { threadId: v.string() },
   returns: v.null(),
   handler: async (ctx, { threadId }) => {
-    await following(ctx, async (documents) => await continueRemoval(documents, threadId));
+    await following(ctx, async (documents) => {
+      await continueRemoval(documents, threadId);
+    });
     return null;
   },
 });
@@ -58,7 +60,9 @@ export const removeVectors = internalMutation({
   args: { indexName: v.string() },
   returns: v.null(),
   handler: async (ctx, { indexName }) => {
-    await following(ctx, async (documents) => await continueVectorRemoval(documents, indexName));
+    await following(ctx, async (documents) => {
+      await continueVectorRemoval(documents, indexName);
+    });
     return null;
   },
 });

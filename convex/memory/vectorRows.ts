@@ -59,7 +59,7 @@ export const read = internalQuery({
       if (documents.bytesRead > PAGE_BYTES_MAX) break;
       looked += 1;
       const id = ctx.db.normalizeId(table, nativeId);
-      const row: Doc<NativeVectorTable> | null = id === null ? null : await ctx.db.get(id);
+      const row: Doc<NativeVectorTable> | null = id === null ? null : await ctx.db.get(table, id);
       if (row === null) continue;
       documents.countRow(row);
       if (upto !== undefined && (await isGone(documents, row, upto))) continue;

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
 from convex_memory.embedded.documents import Documents, NeedsWrite
-from convex_memory.embedded.migrations import migrate
+from convex_memory.embedded.migrations import migrate, refuse_newer
 from convex_memory.errors import (
     ConfigurationError,
     ConvexMemoryError,
@@ -287,8 +287,11 @@ class Engine:
                 f"The memory folder {self.path.parent} cannot be used ({error.strerror}). "
                 "Set MEMORY_DATA_DIR to a folder that can be written."
             ) from error
-        connection = self._open()
+        connection: sqlite3.Connection | None = None
         try:
+            connection = self._open()
+            # First of all: a file of a newer version is not to be touched.
+            refuse_newer(connection, self.path)
             connection.execute("PRAGMA journal_mode = WAL")
             migrate(connection, self.path)
             connection.execute("BEGIN IMMEDIATE")
@@ -303,7 +306,8 @@ class Engine:
                 "another folder."
             ) from error
         finally:
-            connection.close()
+            if connection is not None:
+                connection.close()
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(

@@ -68,11 +68,11 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """
     if _version(connection) == SCHEMA_VERSION:
         return
-    _refuse_newer(connection, path)
+    refuse_newer(connection, path)
     connection.execute("BEGIN IMMEDIATE")
     try:
         # Read again under the lock: another process may have done the work meanwhile.
-        _refuse_newer(connection, path)
+        refuse_newer(connection, path)
         version = _version(connection)
         for number in range(version, SCHEMA_VERSION):
             if number > 0:
@@ -90,7 +90,12 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _refuse_newer(connection: sqlite3.Connection, path: Path) -> None:
+def refuse_newer(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a file that a newer version of this program wrote.
+
+    Raises:
+        ConfigurationError: It is one; it was not touched.
+    """
     version = _version(connection)
     if version > SCHEMA_VERSION:
         raise ConfigurationError(

@@ -103,9 +103,8 @@ class StorageFunction:
         rows = rows_in(result)
         if len(rows) >= QUERY_ROWS_MAX:
             raise LimitExceeded(
-                f"{QUERY_ROWS_MAX} rows or more of {table_name} match; numbered pages need all of "
-                "them at once. Narrow the question, or page with a cursor (page_messages, "
-                "page_threads)."
+                f"{QUERY_ROWS_MAX} rows or more of {table_name} match, and one read returns no "
+                "more. Narrow the question, or page with a cursor where there is one."
             )
         return rows
 

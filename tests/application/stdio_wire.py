@@ -36,6 +36,7 @@ class Wire:
         self._out = process.stdin
         self._in = BufferedByteReceiveStream(process.stdout)
         self._next_id = 0
+        self._cancelled: set[int] = set()
 
     async def send(self, line: bytes) -> None:
         """Send one line as it is."""
@@ -59,10 +60,20 @@ class Wire:
     async def request(self, method: str, **params: Any) -> dict[str, Any]:
         """Send a request and return its result."""
         self._next_id += 1
-        frame = {"jsonrpc": "2.0", "id": self._next_id, "method": method, "params": params}
-        answer = await self.answer_to(json.dumps(frame).encode())
+        answer = await self.answer_to(_frame(self._next_id, method, params))
+        while answer["id"] in self._cancelled:
+            answer = await self.receive()
         assert answer["id"] == self._next_id
         return dict(answer["result"])
+
+    async def send_and_cancel(self, tool: str, **arguments: Any) -> None:
+        """Call a tool and cancel the call in the same breath."""
+        self._next_id += 1
+        self._cancelled.add(self._next_id)
+        params = {"name": tool, "arguments": arguments}
+        call = _frame(self._next_id, "tools/call", params)
+        cancel = _frame(None, "notifications/cancelled", {"requestId": self._next_id})
+        await self.send(call + b"\n" + cancel)
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """Call a tool and return its result."""
@@ -88,6 +99,11 @@ class Wire:
                 rest += chunk
             await self.process.wait()
         return rest
+
+
+def _frame(request_id: int | None, method: str, params: Mapping[str, Any]) -> bytes:
+    frame: dict[str, Any] = {"jsonrpc": "2.0", "method": method, "params": params}
+    return json.dumps(frame if request_id is None else {**frame, "id": request_id}).encode()
 
 
 @asynccontextmanager

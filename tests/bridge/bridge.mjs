@@ -10,7 +10,7 @@
 // For tests, with the admin key:
 //   POST /api/reset                   forgets every row, and lets the clock run
 //   POST /api/clock {now_ms}          stops the clock that functions see; null lets it run
-//   POST /api/rows  {table, rows}     stores rows as they are, which no function would
+//   POST /api/rows  {table, rows?}    stores rows that no function would, and answers all there are
 import { timingSafeEqual, createHash, randomBytes } from 'node:crypto';
 import http from 'node:http';
 import path from 'node:path';
@@ -52,7 +52,7 @@ class Bridge {
       ['POST /api/query_batch', (request) => this.#runBatch(request)],
       ['POST /api/reset', (request) => this.#reset(request)],
       ['POST /api/clock', (request) => this.#setClock(request)],
-      ['POST /api/rows', (request) => this.#storeRows(request)],
+      ['POST /api/rows', (request) => this.#rows(request)],
     ]);
   }
 
@@ -130,12 +130,12 @@ class Bridge {
     return { status: 'success', value: null };
   }
 
-  async #storeRows({ request, isAdmin }) {
+  async #rows({ request, isAdmin }) {
     if (!isAdmin) throw badKey();
-    const { table, rows } = await body(request);
-    if (typeof table !== 'string' || !Array.isArray(rows)) throw badBody('missing table or rows');
-    await this.functions.store(table, rows);
-    return { status: 'success', value: null };
+    const { table, rows = [] } = await body(request);
+    if (typeof table !== 'string' || !Array.isArray(rows)) throw badBody('missing field `table`');
+    const value = await this.functions.rows(table, rows);
+    return { status: 'success', value: FORMATS.get('json')(value) };
   }
 
   async #answer(kind, question, { id, isAdmin }) {

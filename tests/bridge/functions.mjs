@@ -71,7 +71,7 @@ async function bundle(folder, entries, schema) {
  * @param folder A Convex functions folder.
  * @param limits Whether Convex's per-transaction limits are enforced.
  * @param schema A module that takes the place of `schema.ts`, as that of an app would.
- * @returns `{call, exportError, reset, store}`; see there.
+ * @returns `{call, exportError, reset, rows}`; see there.
  */
 export async function loadFunctions(folder, { limits = false, redact = false, schema } = {}) {
   process.setSourceMapsEnabled(true);
@@ -109,10 +109,11 @@ class Functions {
     this.deployment = convexTest({ schema, modules: importable, transactionLimits: this.limits });
   }
 
-  /** Store rows as they are, which the schema allows; no function has a part in it. */
-  async store(table, rows) {
-    await this.deployment.run(async (ctx) => {
-      for (const row of rows) await ctx.db.insert(table, row);
+  /** Store rows as they are, no function having a part in it; every row of the table then. */
+  async rows(table, added) {
+    return await this.deployment.run(async (ctx) => {
+      for (const row of added) await ctx.db.insert(table, row);
+      return await ctx.db.query(table).collect();
     });
   }
 

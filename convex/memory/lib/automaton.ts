@@ -13,7 +13,11 @@ export type Test = (character: string) => boolean;
  * One state: takes a character that passes `test`, or moves on for free to `to`; with `at`, the
  * free move is open only at that end of the text.
  */
-export type Step = { readonly test?: Test; readonly to: readonly number[]; readonly at?: "^" | "$" };
+export type Step = {
+  readonly test?: Test;
+  readonly to: readonly number[];
+  readonly at?: "^" | "$";
+};
 
 /** A set of states, with the moves that lead on from it. */
 type Position = {

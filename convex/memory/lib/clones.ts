@@ -100,7 +100,8 @@ async function messagesToClone(
   if (newest.length > CLONE_MESSAGES_MAX) {
     throw limitExceeded(
       `The clone would have more than ${CLONE_MESSAGES_MAX} messages; at most ` +
-        `${CLONE_MESSAGES_MAX} are copied in one transaction. Give messageLimit to copy the newest.`,
+        `${CLONE_MESSAGES_MAX} are copied in one transaction. Give messageLimit to copy the ` +
+        "newest.",
     );
   }
   return newest.reverse();

@@ -85,20 +85,24 @@ class FilterReader {
     refuseDeeperThanLimit(depth);
     const parts: Value[] = Array.isArray(value) ? value : [];
     const [name, path, operand, ...rest] = parts;
-    if (parts.length === 2 && (name === "and" || name === "or") && Array.isArray(path)) {
-      const nodes = path.map((node) => this.node(node, depth + 1));
-      return name === "and" ? every(nodes) : some(nodes);
-    }
-    if (parts.length === 2 && name === "not") return negate(this.node(path ?? null, depth + 1));
-    if (typeof path === "string" && operand !== undefined) {
-      const read = this.field(name, path, operand, rest, depth);
-      if (read !== null) return read;
-    }
+    const read =
+      typeof path === "string" && operand !== undefined
+        ? this.field(name, path, operand, rest, depth)
+        : this.branches(parts, depth);
+    if (read !== null) return read;
     throw invalidArgument(
       "A filter is a nested array such as " +
         '["and", [["eq", "lang", "en"], ["gt", "year", 1990]]]; this one has a part that ' +
         `is none of and, or, not, element, regex, ${Object.keys(OPERANDS).join(", ")}.`,
     );
+  }
+
+  private branches([name, of, ...rest]: readonly Value[], depth: number): Node | null {
+    if (of === undefined || rest.length > 0) return null;
+    if (name === "not") return negate(this.node(of, depth + 1));
+    if ((name !== "and" && name !== "or") || !Array.isArray(of)) return null;
+    const nodes = of.map((node) => this.node(node, depth + 1));
+    return name === "and" ? every(nodes) : some(nodes);
   }
 
   private field(
@@ -155,7 +159,9 @@ class FilterReader {
 
 type Check = (where: string, operand: Value) => void;
 
-const anyValue: Check = (where, operand) => checkValue(where, operand, DOCUMENT_NESTING_MAX);
+const anyValue: Check = (where, operand) => {
+  checkValue(where, operand, DOCUMENT_NESTING_MAX);
+};
 
 const comparable: Check = (where, operand) => {
   if (typeof operand !== "number" && typeof operand !== "string") {
@@ -173,7 +179,9 @@ const values: Check = (where, operand) => {
       `${where} lists ${operand.length} values; at most ${FILTER_VALUES_MAX} are allowed.`,
     );
   }
-  operand.forEach((one, position) => anyValue(`${where}, value ${position},`, one));
+  operand.forEach((one, position) => {
+    anyValue(`${where}, value ${position},`, one);
+  });
 };
 
 const OPERANDS: Record<Operator, Check> = {

@@ -9,13 +9,18 @@ import type { MutationCtx } from "../../_generated/server";
 import { isFollowed } from "../../lib/changes";
 import { WritableDocuments, withoutSystemFields } from "../../lib/documents";
 import type { MemoryTable } from "../../lib/tables";
-import { isObject, type UncheckedObject } from "../../lib/values";
+import type { UncheckedObject } from "../../lib/values";
 import { addToCount, dropCount, keys } from "./counts";
 import { numberSoon } from "./history";
 import { mirror, unmirror } from "./nativeVectors";
 import { goneUpTo, vectorsGoneUpTo } from "./removals";
 
 type Row = Readonly<UncheckedObject>;
+
+/** A row by its `_id`, where the table is known at run time only. */
+interface DynamicReader<Found> {
+  get(table: string, id: string): Promise<Found | null>;
+}
 
 /** The counts that a row of a table is in. */
 const COUNTED: Partial<Record<MemoryTable, (row: Row) => (string | undefined)[]>> = {
@@ -149,9 +154,10 @@ export class FollowedDocuments extends WritableDocuments {
     const fields = withoutSystemFields({ ...(row as UncheckedObject), ...changes });
     await this.delete(table, row);
     const id = await this.insert(table, fields);
-    const made = await this.database.get(id as Id<MemoryTable>);
-    if (!isObject(made)) throw new Error("A row just inserted is there.");
-    return made as unknown as Doc<Table>;
+    const reader = this.database as unknown as DynamicReader<Doc<Table>>;
+    const made = await reader.get(table, id);
+    if (made === null) throw new Error("A row just inserted is there.");
+    return made;
   }
 }
 

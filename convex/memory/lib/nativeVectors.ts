@@ -6,7 +6,7 @@
  * there, which `memory/vectors:search` finds it by. The second row follows every write of the
  * first, so it makes no difference through which function a vector came.
  */
-import { type Value, convexToJson, jsonToConvex } from "convex/values";
+import { convexToJson, type JSONValue, jsonToConvex, type Value } from "convex/values";
 import type { Doc } from "../../_generated/dataModel";
 import type { Documents, WritableDocuments } from "../../lib/documents";
 import { NATIVE_DIMENSIONS, type NativeVectorTable } from "../../lib/tables";
@@ -30,8 +30,8 @@ export function together(indexName: string, id: string): string {
 }
 
 /** The metadata of a native row. */
-export function metadataOf(row: { metadata?: string | undefined }): Value | undefined {
-  return row.metadata === undefined ? undefined : jsonToConvex(JSON.parse(row.metadata));
+export function metadataOf({ metadata }: { metadata?: string | undefined }): Value | undefined {
+  return metadata === undefined ? undefined : jsonToConvex(JSON.parse(metadata) as JSONValue);
 }
 
 /** Bring the native row of a vector in step with what was written. */
@@ -43,7 +43,8 @@ export async function mirror(
   const table = tableOf(after);
   if (before !== undefined && tableOf(before) !== table) await unmirror(documents, before);
   if (table === undefined) return;
-  const { indexName, id, embedding, metadata } = after;
+  const { indexName, id, embedding } = after;
+  const metadata = after.metadata as Value | undefined;
   const [resourceId, threadId] = [RESOURCE_FIELD, THREAD_FIELD].map((name) =>
     textIn(metadata, name),
   );

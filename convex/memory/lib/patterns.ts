@@ -50,7 +50,7 @@ export function compilePattern(pattern: string, ignoreCase: boolean): Pattern {
   const key = `${ignoreCase ? "i" : "c"}${pattern}`;
   const known = compiled.get(key);
   if (known !== undefined) return known;
-  const characters = [...pattern];
+  const characters = Array.from(pattern);
   if (characters.length > PATTERN_CHARS_MAX) {
     throw limitExceeded(
       `The pattern has ${characters.length} characters; at most ${PATTERN_CHARS_MAX} are allowed.`,
@@ -140,22 +140,29 @@ class Reader {
     switch (character) {
       case "(":
         return this.group();
-      case "[":
-        return this.one(this.set());
-      case ".":
-        return this.one((text) => !LINE_ENDS.has(text));
       case "^":
       case "$":
         return (then) => this.put({ to: [then], at: character });
+      default:
+        return this.one(this.character(character));
+    }
+  }
+
+  private character(character: string): Test {
+    switch (character) {
+      case "[":
+        return this.set();
+      case ".":
+        return (text) => !LINE_ENDS.has(text);
       case "\\":
-        return this.one(this.escape());
+        return this.escape();
       case "*":
       case "+":
       case "?":
       case "{":
         throw this.wrong(`repeats nothing with '${character}'; write \\${character}`);
       default:
-        return this.one(this.same(character));
+        return this.same(character);
     }
   }
 
@@ -212,7 +219,10 @@ class Reader {
       this.take();
       return { low: sign === "+" ? 1 : 0, high: sign === "?" ? 1 : null };
     }
-    if (sign !== "{") return null;
+    return sign === "{" ? this.counted() : null;
+  }
+
+  private counted(): { low: number; high: number | null } {
     const closing = this.pattern.indexOf("}", this.at);
     const inside = this.pattern.slice(this.at + 1, Math.max(closing, 0)).join("");
     const [, low, comma, high] = /^(\d{1,4})(,?)(\d{0,4})$/.exec(inside) ?? [];
@@ -221,7 +231,8 @@ class Reader {
     }
     this.at = closing + 1;
     const least = Number(low);
-    const most = high ? Number(high) : comma ? null : least;
+    const open = comma ? null : least;
+    const most = high ? Number(high) : open;
     if (most !== null && most < least) throw this.wrong("has a {m,n} with n smaller than m");
     return { low: least, high: most };
   }

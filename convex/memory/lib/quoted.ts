@@ -15,7 +15,7 @@ const NAMED: Readonly<Record<string, string>> = {
  */
 export function quoted(text: string): string {
   const quote = text.includes("'") && !text.includes('"') ? '"' : "'";
-  const shown = [...text].map((character) => {
+  const shown = Array.from(text, (character) => {
     if (character === quote) return `\\${character}`;
     const named = NAMED[character];
     if (named !== undefined) return named;

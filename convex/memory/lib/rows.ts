@@ -36,7 +36,8 @@ export async function findThread(
   threadId: string,
   scope: string | undefined,
 ): Promise<Thread | null> {
-  const row = await documents.first("mastra_threads", { index: "by_record_id", equals: [threadId] });
+  const range = { index: "by_record_id", equals: [threadId] };
+  const row = await documents.first("mastra_threads", range);
   return row === null || (scope !== undefined && row.resourceId !== scope) ? null : row;
 }
 
@@ -133,28 +134,29 @@ export async function* readAfter<Table extends MemoryTable>(
   slice: Slice,
   place: Place | null,
 ): AsyncGenerator<Doc<Table>> {
-  const { index, equals, field, descending, since, until } = slice;
-  const bounds: { gte?: string; gt?: string; lt?: string } = {};
-  if (since !== undefined) bounds.gte = since;
-  if (until !== undefined) bounds.lt = until;
+  const { index, equals, descending } = slice;
   if (place !== null) {
-    const ties: Range = {
-      index,
-      equals: [...equals, place.value],
-      descending,
-      [descending ? "lte" : "gte"]: place.created,
-    };
-    for await (const row of documents.scan(table, ties)) {
+    // First what stands at the same value, then what is behind it.
+    const bound = { [descending ? "lte" : "gte"]: place.created };
+    const same = { index, equals: [...equals, place.value], descending, ...bound };
+    for await (const row of documents.scan(table, same)) {
       const at = row as unknown as At;
-      if (isBeyond(at, place, descending) && isWithin(at, field, since, until)) yield row;
-    }
-    if (descending && (until === undefined || place.value < until)) bounds.lt = place.value;
-    if (!descending && (since === undefined || place.value >= since)) {
-      delete bounds.gte;
-      bounds.gt = place.value;
+      if (isBeyond(at, place, descending) && isWithin(at, slice)) yield row;
     }
   }
-  yield* documents.scan(table, { index, equals, descending, ...bounds });
+  yield* documents.scan(table, { index, equals, descending, ...boundsOf(slice, place) });
+}
+
+function boundsOf({ descending, since, until }: Slice, place: Place | null): Range {
+  const first = since === undefined ? {} : { gte: since };
+  const beyond = until === undefined ? {} : { lt: until };
+  if (place === null) return { ...first, ...beyond };
+  const { value } = place;
+  // Another span may have been asked for than in the question before; the narrower bound holds.
+  if (descending) {
+    return { ...first, ...(until !== undefined && until < value ? beyond : { lt: value }) };
+  }
+  return { ...(since !== undefined && since > value ? first : { gt: value }), ...beyond };
 }
 
 /** What of a row says where it stands. */
@@ -166,7 +168,7 @@ function isBeyond(row: At, { created, id }: Place, descending: boolean): boolean
   return descending ? row._creationTime < created : row._creationTime > created;
 }
 
-function isWithin(row: At, field: string, since?: string, until?: string): boolean {
+function isWithin(row: At, { field, since, until }: Slice): boolean {
   const value = String(row[field]);
   return (since === undefined || value >= since) && (until === undefined || value < until);
 }

@@ -76,21 +76,28 @@ export async function* look(
   filter: Filter,
   after?: number,
 ): AsyncGenerator<Seen> {
-  const table = nativeTable(index.dimension);
-  const { narrowing } = narrowed(filter, index.indexName);
-  const [value] = narrowing?.values ?? [];
+  const { indexName, dimension } = index;
   const since = after === undefined ? {} : { gte: after };
-  const upto = (await vectorsGoneUpTo(documents, index.indexName)) ?? Number.NEGATIVE_INFINITY;
-  if (table === undefined || value === undefined || narrowing?.values.length !== 1) {
-    const range = { index: "by_index", equals: [index.indexName], ...since };
-    for await (const row of documents.scan("mastra_vectors", range)) {
-      const selected = row._creationTime > upto && filter.matches(row.metadata as Value);
-      yield { created: row._creationTime, load: async () => (selected ? row : undefined) };
-    }
+  const upto = (await vectorsGoneUpTo(documents, indexName)) ?? Number.NEGATIVE_INFINITY;
+  const table = nativeTable(dimension);
+  const range = narrowRange(filter, indexName);
+  if (table !== undefined && range !== undefined) {
+    yield* lookAtNative(documents, table, { ...range, ...since }, filter, upto);
     return;
   }
-  const name = narrowing.field === "indexThread" ? "by_index_thread" : "by_index_resource";
-  yield* lookAtNative(documents, table, { index: name, equals: [value], ...since }, filter, upto);
+  const all = { index: "by_index", equals: [indexName], ...since };
+  for await (const row of documents.scan("mastra_vectors", all)) {
+    const selected = row._creationTime > upto && filter.matches(row.metadata as Value);
+    yield { created: row._creationTime, load: async () => (selected ? row : undefined) };
+  }
+}
+
+/** The range of native rows that a filter on one thread or resource leaves. */
+function narrowRange(filter: Filter, indexName: string): Range | undefined {
+  const { narrowing } = narrowed(filter, indexName);
+  if (narrowing?.values.length !== 1) return undefined;
+  const index = narrowing.field === "indexThread" ? "by_index_thread" : "by_index_resource";
+  return { index, equals: [...narrowing.values] };
 }
 
 async function* lookAtNative(

@@ -1,0 +1,99 @@
+"""The wheel: what it holds, and that it starts from another directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    [built] = folder.glob("*.whl")
+    return built
+
+
+def test_the_wheel_has_one_top_level_name(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.partition("/")[0] for name in names if ".dist-info" not in name}
+    assert tops == {"convex_memory"}
+    for needed in (
+        "convex_memory/py.typed",
+        "convex_memory/_app/server/cli.py",
+        "convex_memory/_app/tools/memory/__init__.py",
+        "convex_memory/_functions/README.md",
+    ):
+        assert needed in names
+    assert not [name for name in names if "node_modules" in name or "__pycache__" in name]
+    assert not [
+        name
+        for name in names
+        if name.startswith("convex_memory/_functions/") and name.endswith(".py")
+    ]
+
+
+def test_an_installed_copy_starts_anywhere(wheel: Path, tmp_path: Path) -> None:
+    environment = tmp_path / "environment"
+    venv.create(environment, with_pip=False)
+    python = environment / "bin" / "python"
+    packages = next((environment / "lib").glob("python*")) / "site-packages"
+    zipfile.ZipFile(wheel).extractall(packages)
+    # The dependencies of this run, so that nothing is downloaded again.
+    (packages / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"])
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "tools.py").write_text("raise SystemExit('tools of somebody else')")
+    request = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": {"name": "test", "version": "0"},
+        },
+    }
+    listing = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
+    with subprocess.Popen(
+        [
+            str(python),
+            "-c",
+            "import sys; from convex_memory.__main__ import main; sys.exit(main())",
+        ],
+        cwd=elsewhere,
+        env={"MEMORY_DATA_DIR": str(tmp_path / "data"), "PATH": os.defpath},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        for message in (
+            request,
+            {"jsonrpc": "2.0", "method": "notifications/initialized"},
+            listing,
+        ):
+            server.stdin.write(json.dumps(message) + "\n")
+        server.stdin.flush()
+        answers = [json.loads(server.stdout.readline()) for _ in range(2)]
+        server.stdin.close()
+        assert server.wait(timeout=30) == 0
+    assert answers[0]["result"]["serverInfo"]["name"] == "convex-memory"
+    assert len(answers[1]["result"]["tools"]) == 26
