@@ -4,12 +4,14 @@
  * Convex refuses a row that breaks its schema too, but with an error that a production deployment
  * does not show. Here the refusal has a code and names the field.
  */
+import { CommitTsPlaceholder } from "convex/values";
+import schema from "../schema";
 import { invalidArgument, limitExceeded } from "./errors";
 import { DOCUMENT_BYTES_MAX } from "./limits";
-import { memoryTables, type MemoryTable } from "./tables";
+import type { MemoryTable } from "./tables";
 import { check, type UncheckedObject } from "./values";
 
-/** What of a validator is looked at: every validator of `memoryTables` is one of these. */
+/** What of a validator is looked at. */
 interface FieldValidator {
   readonly kind: string;
   readonly isOptional: "optional" | "required";
@@ -20,12 +22,12 @@ interface FieldValidator {
 
 /** The declared fields of a table, by name. */
 export function fieldsOf(table: MemoryTable): Readonly<Record<string, FieldValidator>> {
-  return memoryTables[table].validator.fields;
+  return schema.tables[table].validator.fields;
 }
 
 /** The indexes of a table, by name, in the order of their declaration. */
 export function indexesOf(table: MemoryTable): ReadonlyMap<string, readonly string[]> {
-  const declared = memoryTables[table][" indexes"]();
+  const declared = schema.tables[table][" indexes"]();
   return new Map(declared.map(({ indexDescriptor, fields }) => [indexDescriptor, fields]));
 }
 
@@ -83,6 +85,8 @@ function fits(validator: FieldValidator, value: unknown): boolean {
       return Array.isArray(value) && value.every((item) => fits(elementOf(validator), item));
     case "union":
       return membersOf(validator).some((member) => fits(member, value));
+    case "commitTs":
+      return typeof value === "bigint" || value instanceof CommitTsPlaceholder;
     default:
       return kindOf(value) === wanted(validator);
   }

@@ -11,25 +11,32 @@ import { v } from "convex/values";
 import * as mastra from "./mastraTables";
 
 /**
- * The dimensions for which there is a native vector table. Convex fixes a vector index's dimension
- * in the schema; for another one, add it here and below, or declare a table of your own.
+ * The dimensions for which these tables have a native vector table. Convex fixes a vector index's
+ * dimension in the schema; for another one, put its table into the schema:
+ *
+ * ```ts
+ * export default defineSchema({ ...memoryTables, memory_vectors_640: nativeVectors(640) });
+ * ```
  */
 export const NATIVE_DIMENSIONS = [256, 384, 512, 768, 1024, 1536, 2048, 3072] as const;
 
 /** A dimension with a native vector table. */
 export type NativeDimension = (typeof NATIVE_DIMENSIONS)[number];
 
-/** The name of a native vector table. */
+/** The name of a native vector table; those that a schema adds are named alike. */
 export type NativeVectorTable = `memory_vectors_${NativeDimension}`;
 
 /**
- * Rows of every index of one dimension, `metadata` as JSON text.
+ * A native vector table: rows of every index of one dimension, `metadata` as JSON text.
  *
  * A Convex vector filter can only OR equalities, so what has to hold together is one field:
  * `indexResource` is the JSON text `[indexName, resourceId]`, `indexThread` that of
  * `[indexName, threadId]`.
+ *
+ * @param dimensions The length of the vectors, 2 to 4096. The table has to be called
+ *   `memory_vectors_` and this number.
  */
-function nativeVectors(dimensions: NativeDimension) {
+export function nativeVectors(dimensions: number) {
   return defineTable({
     indexName: v.string(),
     id: v.string(),

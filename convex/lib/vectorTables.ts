@@ -22,16 +22,18 @@ interface ExportedTable {
   readonly vectorIndexes: readonly (Omit<VectorIndex, "name"> & { indexDescriptor: string })[];
 }
 
+const NATIVE_TABLE = /^memory_vectors_(\d+)$/;
+
 let declared: ReadonlyMap<string, readonly VectorIndex[]> | undefined;
 
-/** The vector indexes of each table that has any and is not one of Convex Memory's own. */
+/** The vector indexes of each table that has any. */
 function vectorTables(): ReadonlyMap<string, readonly VectorIndex[]> {
   if (declared === undefined) {
     const { export: exported } = schema as unknown as { export: () => string };
     const { tables } = JSON.parse(exported.call(schema)) as { tables: ExportedTable[] };
     declared = new Map(
       tables
-        .filter((table) => table.vectorIndexes.length > 0 && !isOwn(table.tableName))
+        .filter(({ vectorIndexes }) => vectorIndexes.length > 0)
         .map(({ tableName, vectorIndexes }) => [
           tableName,
           vectorIndexes.map(({ indexDescriptor: name, ...rest }) => ({ name, ...rest })),
@@ -39,6 +41,13 @@ function vectorTables(): ReadonlyMap<string, readonly VectorIndex[]> {
     );
   }
   return declared;
+}
+
+/** The dimensions for which this deployment has a native vector table, ascending. */
+export function nativeDimensions(): number[] {
+  const names = [...vectorTables().keys()];
+  const found = names.map((name) => NATIVE_TABLE.exec(name)?.[1]).filter((text) => text);
+  return found.map(Number).sort((a, b) => a - b);
 }
 
 /**
@@ -68,7 +77,8 @@ export function vectorIndexOf(table: string, index: string): VectorIndex {
 }
 
 function choices(): string {
-  const there = [...vectorTables().entries()].flatMap(([table, indexes]) =>
+  const tables = [...vectorTables().entries()].filter(([table]) => !isOwn(table));
+  const there = tables.flatMap(([table, indexes]) =>
     indexes.map(({ name, dimensions }) => `${table}.${name} (${dimensions} dimensions)`),
   );
   const add = "Declare another one in schema.ts with defineTable(…).vectorIndex(…) and deploy.";
@@ -78,5 +88,5 @@ function choices(): string {
 }
 
 function isOwn(table: string): boolean {
-  return Object.hasOwn(memoryTables, table);
+  return Object.hasOwn(memoryTables, table) || NATIVE_TABLE.test(table);
 }

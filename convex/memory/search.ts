@@ -4,28 +4,24 @@ import type { Doc } from "../_generated/dataModel";
 import { internalQuery, type QueryCtx } from "../_generated/server";
 import { Documents } from "../lib/documents";
 import { invalidArgument, limitExceeded } from "../lib/errors";
-import { READ_BYTES_MAX, SEARCH_QUERY_CHARS_MAX, SEARCH_RESULTS_MAX } from "../lib/limits";
+import { SEARCH_QUERY_CHARS_MAX, SEARCH_RESULTS_MAX } from "../lib/limits";
 import { isObject } from "../lib/values";
 import { optionalText, text, vAny, vText, whole } from "./lib/arguments";
 import { equal } from "./lib/conditions";
 import { readCursor, writeCursor } from "./lib/cursors";
-import { ranked, type Scored } from "./lib/ranking";
+import { ranked } from "./lib/ranking";
 import { goneUpTo } from "./lib/removals";
 import { inScope, PAGE_BYTES_MAX, vMessageDoc } from "./lib/rows";
 import { LAST_TERM, termsOf } from "./lib/searchWords";
 
 /** Messages that one search looks at; Convex ends a search with an error at 1,024. */
 const CANDIDATES_MAX = 1000;
-/** Bytes after which it stops: one more message of any size stays within what a call may read. */
-const ALL_BYTES_MAX = READ_BYTES_MAX - (2 << 20);
-/** Bytes of the texts among them. */
+/** Bytes of their texts. */
 const CANDIDATE_BYTES_MAX = 6 << 20;
 
 type Candidate = Doc<"memory_message_texts">;
 type Message = Doc<"mastra_messages">;
 type Hit = { message: Message; score: number };
-
-const TOO_MUCH = "too much";
 
 /** What a match must satisfy. */
 type Conditions = {
@@ -64,7 +60,7 @@ export const messages = internalQuery({
     const limit = whole(args.limit, "limit", 1, SEARCH_RESULTS_MAX);
     const terms = termsOf(queryIn(args.query));
     const question = `search:${terms.join(" ")}`;
-    const [skip] = readCursor(args.cursor, question, ["number"]) ?? [0];
+    const [seen] = readCursor(args.cursor, question, ["number"]) ?? [0];
     const conditions: Conditions = {
       scope: optionalText(args.resourceId, "resourceId"),
       threadId: optionalText(args.threadId, "threadId"),
@@ -78,19 +74,16 @@ export const messages = internalQuery({
     const best = ranked(candidates, terms);
     const start = documents.bytesRead;
     const hits: Hit[] = [];
-    let place = 0;
-    for await (const hit of matches(ctx, documents, best, conditions)) {
-      // Too much was read that did not match; a narrower question looks further.
-      if (hit === TOO_MUCH) return { hits, cursor: null, exhausted: false };
-      place += 1;
-      if (place <= Number(skip)) continue;
-      // The page ends early rather than be too large.
-      const isLarge = hits.length > 0 && documents.bytesRead - start > PAGE_BYTES_MAX;
-      if (isLarge || hits.length >= limit) {
-        const cursor = writeCursor(question, [Number(skip) + hits.length]);
-        return { hits, cursor, exhausted: false };
+    // The cursor is a place among the candidates, so that what was looked at is not read again.
+    for (let at = Number(seen); at < best.length; at += 1) {
+      const { candidate, score } = best[at]!;
+      const isLarge = documents.bytesRead - start > PAGE_BYTES_MAX;
+      const message = isLarge ? null : await matching(ctx, documents, candidate, conditions);
+      // A page ends early rather than be too large; whether there is more, the next one tells.
+      if (isLarge || (message !== null && hits.length >= limit)) {
+        return { hits, cursor: writeCursor(question, [at]), exhausted: false };
       }
-      hits.push(hit);
+      if (message !== null) hits.push({ message, score });
     }
     return { hits, cursor: null, exhausted: isComplete };
   },
@@ -161,23 +154,6 @@ async function* searched(
   for await (const candidate of found) {
     documents.countRow(candidate);
     yield candidate;
-  }
-}
-
-/** The hits among candidates, in their order; `TOO_MUCH` when no more may be read. */
-async function* matches(
-  ctx: QueryCtx,
-  documents: Documents,
-  candidates: readonly Scored<Candidate>[],
-  conditions: Conditions,
-): AsyncGenerator<Hit | typeof TOO_MUCH> {
-  for (const { candidate, score } of candidates) {
-    if (documents.bytesRead > ALL_BYTES_MAX) {
-      yield TOO_MUCH;
-      return;
-    }
-    const message = await matching(ctx, documents, candidate, conditions);
-    if (message !== null) yield { message, score };
   }
 }
 

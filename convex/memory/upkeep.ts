@@ -1,14 +1,25 @@
 /**
  * Work that mutations leave for later, because one transaction cannot do it or must not wait for
- * it. Only the deployment itself calls these; each is harmless when called once too often.
+ * it. The deployment itself calls these, `adopt` excepted; each is harmless once too often.
  */
+import { makeFunctionReference } from "convex/server";
 import { v } from "convex/values";
 import { internalMutation } from "../_generated/server";
 import { WritableDocuments } from "../lib/documents";
+import { adoptRows, beginAdoption, forgetCounts, type Progress } from "./lib/adoption";
 import { following } from "./lib/followed";
 import { lastNumber, NUMBER } from "./lib/history";
 import { continueRemoval } from "./lib/threadRemoval";
 import { continueVectorRemoval } from "./lib/vectorRemoval";
+
+const ADOPT = makeFunctionReference<"mutation", { progress?: Progress }, null>(
+  "memory/upkeep:adopt",
+);
+const vProgress = v.object({
+  table: v.number(),
+  from: v.number(),
+  until: v.array(v.number()),
+});
 
 /** Changes one call numbers. */
 const NUMBERED_MAX = 1000;
@@ -39,6 +50,32 @@ export const number = internalMutation({
       await documents.delete("memory_changes", row);
     }
     if (rows.length === NUMBERED_MAX) await ctx.scheduler.runAfter(0, NUMBER, {});
+    return null;
+  },
+});
+
+/**
+ * Take over the rows that were there before these functions were deployed, or before a dimension
+ * was added: `npx convex run memory/upkeep:adopt`, once. It goes on by itself until it is done;
+ * what is deleted meanwhile may leave the counts too low, and running it again corrects them.
+ */
+export const adopt = internalMutation({
+  args: { progress: v.optional(vProgress) },
+  returns: v.null(),
+  handler: async (ctx, args) => {
+    await following(ctx, async (documents) => {
+      let progress: Progress | undefined = args.progress;
+      if (progress === undefined) {
+        const more = await forgetCounts(documents);
+        // Counts are forgotten in the transaction that says from when on rows count themselves.
+        if (!more) progress = await beginAdoption(documents);
+      } else {
+        progress = await adoptRows(documents, progress);
+        if (progress === undefined) return;
+      }
+      const rest = progress === undefined ? {} : { progress };
+      await ctx.scheduler.runAfter(0, ADOPT, rest);
+    });
     return null;
   },
 });

@@ -17,7 +17,7 @@ import httpx2
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
-from starlette.types import ASGIApp, Message
+from starlette.types import ASGIApp, Message, Scope
 
 from convex_memory.embedded import DATABASE_NAME
 from server.app import create_server, open_deployment
@@ -140,8 +140,12 @@ async def started(app: ASGIApp) -> AsyncIterator[None]:
     to_app, from_test = anyio.create_memory_object_stream[Message](2)
     to_test, from_app = anyio.create_memory_object_stream[Message](2)
     async with to_app, from_test, to_test, from_app, anyio.create_task_group() as tasks:
-        scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
-        tasks.start_soon(app, scope, from_test.receive, to_test.send)
+        scope: Scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+
+        async def live() -> None:
+            await app(scope, from_test.receive, to_test.send)
+
+        tasks.start_soon(live)
         await to_app.send({"type": "lifespan.startup"})
         assert await from_app.receive() == {"type": "lifespan.startup.complete"}
         yield

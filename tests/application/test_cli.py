@@ -156,17 +156,19 @@ def test_the_command_itself_fails_without_a_traceback(tmp_path: Path) -> None:
     assert line.startswith("convex-memory: MEMORY_TOOLSETS")
 
 
-def test_ended_stdin_ends_the_command() -> None:
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "convex_memory"],
-        cwd=ROOT,
-        input="",
-        capture_output=True,
-        text=True,
-        timeout=START_TIMEOUT_S,
-        check=False,
-    )
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+@pytest.mark.parametrize("kind", ["an empty pipe", "/dev/null", "a file"])
+def test_ended_stdin_ends_the_command(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    with open(os.devnull if kind == "/dev/null" else tmp_path / "empty", "rb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "convex_memory"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE if kind == "an empty pipe" else file,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        said = process.communicate(timeout=START_TIMEOUT_S)
+    assert (process.returncode, *said) == (0, b"", b"")
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from tests.application.stdio_wire import Wire, wire_to
 pytestmark = pytest.mark.anyio
 
 IN_FLIGHT = 16
-KILLS = 8
+KILLS = 6
 KILLS_SOAK = 50
 
 
@@ -97,7 +97,8 @@ async def test_two_processes_count_together(tmp_path: Path) -> None:
 
     async def count(caller: Caller) -> None:
         for _ in range(50):
-            counts.append((await caller.call("cache_increment", key="hits"))["value"])
+            counted = await caller.call("cache_increment", key="hits")
+            counts.append(counted["value"])
 
     async with (
         over_stdio(environment(tmp_path)) as one,

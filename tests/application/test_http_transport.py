@@ -142,9 +142,7 @@ async def test_a_body_larger_than_a_call_can_be_is_refused(http: httpx2.AsyncCli
     assert response.status_code == 413
 
 
-async def test_numbers_that_are_none_are_refused(
-    http: httpx2.AsyncClient, tmp_path: Path
-) -> None:
+async def test_numbers_that_are_none_are_refused(http: httpx2.AsyncClient, tmp_path: Path) -> None:
     await http.post("/mcp", headers=HEADERS, json=call("create_index", index="i", dimension=2))
     before = stored_in(tmp_path)
     body = json.dumps(call("upsert_embeddings", index="i", items=[{"vector": [1, 0.5]}]))

@@ -26,7 +26,7 @@ async def pages(caller: Caller, thread_id: str, **arguments: Any) -> list[list[d
     walked: list[list[dict[str, Any]]] = []
     cursor = None
     while True:
-        given = {"cursor": cursor} if cursor else {}
+        given: dict[str, str] = {"cursor": cursor} if cursor else {}
         answer = await caller.call("recall_thread", thread_id=thread_id, **arguments, **given)
         walked.append(answer["messages"])
         cursor = answer["next_cursor"]

@@ -84,19 +84,24 @@ async def test_filters_narrow_a_search(caller: Caller) -> None:
 
 
 async def test_metadata_narrows_a_search_to_equal_members(caller: Caller) -> None:
-    for n, metadata in enumerate(
-        ({"lang": "en", "n": 1}, {"lang": "en", "n": True}, {"lang": ["en"]}, {"lang": None}, None)
-    ):
-        given = {} if metadata is None else {"metadata": metadata}
-        await caller.save("t", f"needle {n}", **given)
-    for metadata, found in (
+    kept: list[dict[str, Any]] = [
+        {"lang": "en", "n": 1},
+        {"lang": "en", "n": True},
+        {"lang": ["en"]},
+        {"lang": None},
+    ]
+    for number, metadata in enumerate(kept):
+        await caller.save("t", f"needle {number}", metadata=metadata)
+    await caller.save("t", "needle without metadata")
+    questions: list[tuple[dict[str, Any], list[str]]] = [
         ({"lang": "en"}, ["needle 0", "needle 1"]),
         ({"lang": "en", "n": 1}, ["needle 0"]),
         ({"n": True}, ["needle 1"]),
         ({"lang": ["en"]}, ["needle 2"]),
         ({"lang": None}, ["needle 3"]),
         ({"absent": None}, []),
-    ):
+    ]
+    for metadata, found in questions:
         assert sorted(await seen(caller, "needle", metadata=metadata)) == found, metadata
 
 

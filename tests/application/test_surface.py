@@ -136,8 +136,8 @@ async def test_the_server_says_who_it_is_and_how_to_use_it(tmp_path: Path) -> No
 async def test_long_calls_report_progress(leg: str, tmp_path: Path) -> None:
     seen: list[tuple[float, float | None]] = []
 
-    async def on_progress(done: float, total: float | None, message: str | None) -> None:
-        seen.append((done, total))
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        seen.append((progress, total))
 
     async with connected(leg, settings_in(tmp_path)) as caller:
         messages = [{"role": "user", "content": f"m{number}"} for number in range(30)]

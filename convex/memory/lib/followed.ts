@@ -5,7 +5,7 @@
  * what a Mastra app writes is counted, searched and followed like what `memory/*` writes.
  */
 import type { Doc, Id } from "../../_generated/dataModel";
-import type { MutationCtx } from "../../_generated/server";
+import type { DatabaseWriter, MutationCtx } from "../../_generated/server";
 import { isFollowed } from "../../lib/changes";
 import { WritableDocuments, withoutSystemFields } from "../../lib/documents";
 import type { MemoryTable } from "../../lib/tables";
@@ -116,13 +116,22 @@ export class FollowedDocuments extends WritableDocuments {
     this.#changes = 0;
   }
 
-  #note(table: MemoryTable, row: Row, difference: 1 | -1, gone = false): void {
-    if (isFollowed(table)) this.#changes += 1;
-    for (const key of COUNTED[table]?.(row) ?? []) {
-      // A removed thread's own count went with it, and so did a removed index's.
-      if (key === undefined || (gone && isOwnCount(key))) continue;
+  /** Add to some counts when this settles. */
+  count(keysOfRow: Iterable<string>, difference: 1 | -1 = 1): void {
+    for (const key of keysOfRow) {
       this.#counts.set(key, (this.#counts.get(key) ?? 0) + difference);
     }
+  }
+
+  /** The database, for rows that are derived from others. */
+  get writer(): DatabaseWriter {
+    return this.database;
+  }
+
+  #note(table: MemoryTable, row: Row, difference: 1 | -1, gone = false): void {
+    if (isFollowed(table)) this.#changes += 1;
+    // A removed thread's own count went with it, and so did a removed index's.
+    this.count(countsOf(table, row).filter((key) => !(gone && isOwnCount(key))), difference);
   }
 
   async #uptoOf(table: MemoryTable, row: Row): Promise<number | undefined> {
@@ -159,6 +168,11 @@ export class FollowedDocuments extends WritableDocuments {
     if (made === null) throw new Error("A row just inserted is there.");
     return made;
   }
+}
+
+/** The counts that a row is in. */
+export function countsOf(table: MemoryTable, row: Row): string[] {
+  return (COUNTED[table]?.(row) ?? []).filter((key) => key !== undefined);
 }
 
 function isOwnCount(key: string): boolean {

@@ -16,6 +16,7 @@ const WORD_BYTES_MAX = 32;
  * that every term in front of it is a whole word.
  */
 export const LAST_TERM = "zzxqjkvwzzxq";
+const KNOWN_MAX = 20_000;
 
 /** English function words: they match everything and say nothing about it. */
 const STOP_WORDS: ReadonlySet<string> = new Set(
@@ -53,12 +54,23 @@ export function termsOf(query: string): string[] {
 }
 
 function plainWords(text: string): string[] {
-  const folded = text.toLowerCase().normalize("NFD").replace(/\p{M}+/gu, "").normalize("NFC");
+  const lower = text.toLowerCase();
+  if (/^[\0-\x7f]*$/.test(lower)) return lower.match(/[a-z0-9]+/g) ?? [];
+  const folded = lower.normalize("NFD").replace(/\p{M}+/gu, "").normalize("NFC");
   return folded.match(/[\p{L}\p{N}]+/gu) ?? [];
 }
 
+/** Words seen lately. A text says most of its words many times, and a mutation has one second. */
+const known = new Map<string, string>();
+
 function comparable(word: string): string {
-  return withinBytes(stem(word));
+  let form = known.get(word);
+  if (form === undefined) {
+    if (known.size >= KNOWN_MAX) known.clear();
+    form = withinBytes(stem(word));
+    known.set(word, form);
+  }
+  return form;
 }
 
 function withinBytes(word: string): string {

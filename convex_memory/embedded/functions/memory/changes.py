@@ -16,8 +16,9 @@ def list_after(documents: Documents, args: Args) -> Value:
     limit = whole_argument(args, "limit", 1, CHANGES_PAGE_MAX)
     rows = documents.connection.execute(
         "SELECT sequence, table_name, id, kind, thread, resource FROM changes "
-        "WHERE sequence > ?1 AND (?2 IS NULL OR resource = ?2) ORDER BY sequence LIMIT ?3",
-        (after, scope_of(args), limit),
+        "WHERE sequence > :after AND (:scope IS NULL OR resource = :scope) "
+        "ORDER BY sequence LIMIT :limit",
+        {"after": after, "scope": scope_of(args), "limit": limit},
     ).fetchall()
     last = documents.connection.execute("SELECT max(sequence) FROM changes").fetchone()[0] or 0
     names = ("sequence", "table", "id", "kind", "threadId", "resourceId")

@@ -15,7 +15,7 @@ from convex_memory.embedded.functions.function import (
     text_argument,
     whole_argument,
 )
-from convex_memory.embedded.functions.memory.rows import read_cursor, scope_of, write_cursor
+from convex_memory.embedded.functions.memory.rows import read_cursor, write_cursor
 from convex_memory.embedded.tables import MESSAGES
 from convex_memory.errors import InvalidArgument, LimitExceeded
 from convex_memory.limits import SEARCH_QUERY_CHARS_MAX, SEARCH_RESULTS_MAX
@@ -23,13 +23,13 @@ from convex_memory.values import Value
 
 _CONDITIONS: Final[Mapping[str, str]] = {
     "resourceId": (
-        "(m.resourceId = ?1 OR (m.resourceId IS NULL AND EXISTS (SELECT 1 FROM mastra_threads t "
-        "WHERE t.id = m.thread_id AND t.resourceId = ?1)))"
+        "(m.resourceId = :resourceId OR (m.resourceId IS NULL AND EXISTS (SELECT 1 FROM "
+        "mastra_threads t WHERE t.id = m.thread_id AND t.resourceId = :resourceId)))"
     ),
-    "threadId": "m.thread_id = ?2",
-    "role": "m.role = ?3",
-    "since": "m.createdAt >= ?4",
-    "until": "m.createdAt < ?5",
+    "threadId": "m.thread_id = :threadId",
+    "role": "m.role = :role",
+    "since": "m.createdAt >= :since",
+    "until": "m.createdAt < :until",
 }
 
 
@@ -72,23 +72,19 @@ def _expression(args: Args) -> str | None:
 
 
 def _matches(documents: Documents, expression: str, args: Args) -> Iterator[tuple[int, float]]:
-    scope_of(args)
-    values = [text_argument(args, name, optional=True) for name in _CONDITIONS]
-    conditions = [
-        sql for sql, value in zip(_CONDITIONS.values(), values, strict=True) if value is not None
-    ]
+    values = {name: text_argument(args, name, optional=True) for name in _CONDITIONS}
+    conditions = [_CONDITIONS[name] for name, value in values.items() if value is not None]
     wanted = args.get("metadata") or {}
     if not isinstance(wanted, Mapping):
         raise InvalidArgument("metadata must be an object of the values to match.")
     rows = documents.connection.execute(
         f"SELECT m._sequence, bm25(message_text) AS rank, {'m.content' if wanted else 'NULL'} "
-        "FROM message_text "
-        "JOIN mastra_messages m ON m._sequence = message_text.rowid "
-        "WHERE message_text MATCH ?6 AND NOT EXISTS (SELECT 1 FROM removals r "
+        "FROM message_text JOIN mastra_messages m ON m._sequence = message_text.rowid "
+        "WHERE message_text MATCH :expression AND NOT EXISTS (SELECT 1 FROM removals r "
         "WHERE r.thread = m.thread_id AND m._sequence <= r.upto) "
         f"{''.join(f'AND {condition} ' for condition in conditions)}"
         "ORDER BY rank, m._sequence DESC",
-        (*values, expression),
+        {**values, "expression": expression},
     )
     for sequence, rank, content in rows:
         if not wanted or _has_metadata(content, wanted):
