@@ -18,6 +18,7 @@ const FUNCTIONS: readonly string[] = [
   "memory/messages:save",
   "memory/meta:stats",
   "memory/meta:version",
+  "memory/schedules:claim",
   "memory/search:messages",
   "memory/threads:clone",
   "memory/threads:get",

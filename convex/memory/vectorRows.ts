@@ -4,7 +4,8 @@ import type { Doc } from "../_generated/dataModel";
 import { internalQuery } from "../_generated/server";
 import { Documents } from "../lib/documents";
 import { invalidArgument } from "../lib/errors";
-import { NATIVE_DIMENSIONS, type NativeVectorTable } from "../lib/tables";
+import type { NativeVectorTable } from "../lib/tables";
+import { nativeDimensions } from "../lib/vectorTables";
 import { cosineTo } from "./lib/cosine";
 import { countOf, keys } from "./lib/counts";
 import { readFilter } from "./lib/filter";
@@ -134,7 +135,7 @@ async function isGone(
 }
 
 function nativeTableNamed(name: string): NativeVectorTable {
-  const dimension = NATIVE_DIMENSIONS.find((each) => nativeTable(each) === name);
+  const dimension = nativeDimensions().find((each) => nativeTable(each) === name);
   const table = dimension === undefined ? undefined : nativeTable(dimension);
   if (table === undefined) throw invalidArgument(`${name} is not a native vector table.`);
   return table;

@@ -316,9 +316,13 @@ class Engine:
             isolation_level=None,
             cached_statements=512,
         )
-        # A commit that returned is on the disk, whatever happens next.
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA cache_size = -16000")
+        try:
+            # A commit that returned is on the disk, whatever happens next.
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA cache_size = -16000")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     def _translated(self, error: BaseException) -> BaseException:

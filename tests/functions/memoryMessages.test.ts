@@ -1,16 +1,22 @@
+import type { FunctionReturnType } from "convex/server";
 import { expect, test } from "vitest";
 import { internal } from "../../convex/_generated/api";
 import { emptyDeployment, refusalOf } from "./deployment";
 import { idsOf, message, say } from "./memoryDeployment";
 
+type Page = FunctionReturnType<typeof internal.memory.messages.page>;
+
 test("a page continues behind its cursor, also among messages of one instant", async () => {
   const deployment = emptyDeployment();
-  await say(deployment, [0, 1, 1, 1, 2].map((second, n) => message(`m${n}`, second)));
+  await say(
+    deployment,
+    [0, 1, 1, 1, 2].map((second, n) => message(`m${n}`, second)),
+  );
   const read = async (order: string) => {
     const found: string[] = [];
     let cursor: string | null = null;
     do {
-      const page = await deployment.query(internal.memory.messages.page, {
+      const page: Page = await deployment.query(internal.memory.messages.page, {
         threadId: "t",
         limit: 2,
         order,
@@ -27,7 +33,10 @@ test("a page continues behind its cursor, also among messages of one instant", a
 
 test("a span that is narrower than the cursor's place holds on the next page", async () => {
   const deployment = emptyDeployment();
-  await say(deployment, Array.from({ length: 6 }, (_, n) => message(`m${n}`, n)));
+  await say(
+    deployment,
+    Array.from({ length: 6 }, (_, n) => message(`m${n}`, n)),
+  );
   const ask = { threadId: "t", limit: 1 };
   const oldest = await deployment.query(internal.memory.messages.page, { ...ask, order: "oldest" });
   const later = await deployment.query(internal.memory.messages.page, {
@@ -57,19 +66,31 @@ test("a page of large messages ends early and the next one goes on", async () =>
   const first = await deployment.query(internal.memory.messages.page, ask);
   expect(first.messages.length).toBeGreaterThan(5);
   expect(first.messages.length).toBeLessThan(12);
-  const rest = await deployment.query(internal.memory.messages.page, { ...ask, cursor: first.cursor });
+  const rest = await deployment.query(internal.memory.messages.page, {
+    ...ask,
+    cursor: first.cursor,
+  });
   expect([...idsOf(first.messages), ...idsOf(rest.messages)]).toHaveLength(12);
   expect(rest.cursor).toBeNull();
 });
 
 test("the characters of a page are counted as people count them", async () => {
   const deployment = emptyDeployment();
-  await say(deployment, [0, 1, 2].map((n) => message(`m${n}`, n, { text: "😀".repeat(10) })));
+  await say(
+    deployment,
+    [0, 1, 2].map((n) => message(`m${n}`, n, { text: "😀".repeat(10) })),
+  );
   const count = async (charsMax: number) => {
-    const page = await deployment.query(internal.memory.messages.page, { threadId: "t", limit: 9, charsMax });
-    return (page.messages as unknown[]).length;
+    const page = await deployment.query(internal.memory.messages.page, {
+      threadId: "t",
+      limit: 9,
+      charsMax,
+    });
+    return page.messages.length;
   };
-  expect([await count(10), await count(11), await count(20), await count(21)]).toEqual([1, 2, 2, 3]);
+  expect([await count(10), await count(11), await count(20), await count(21)]).toEqual([
+    1, 2, 2, 3,
+  ]);
 });
 
 test("more than one read may hold is refused with a code", async () => {
@@ -102,7 +123,9 @@ test("a refusal shows an id in printable ASCII", async () => {
   const deployment = emptyDeployment();
   await say(deployment, [message("it's 😀\n", 0)]);
   const again = [message("it's 😀\n", 0, { text: "else" })];
-  const refused = await refusalOf(deployment.mutation(internal.memory.messages.save, { messages: again }));
+  const refused = await refusalOf(
+    deployment.mutation(internal.memory.messages.save, { messages: again }),
+  );
   expect(refused.code).toBe("conflict");
   expect(refused.message).toContain('"it\'s \\U0001f600\\n"');
 });
@@ -141,7 +164,7 @@ test("no function can be called without the admin key", () => {
 });
 
 test("the version lists exactly the functions there are", async () => {
-  const { version, functions } = await emptyDeployment().query(internal.memory.meta.version);
+  const { version, functions } = await emptyDeployment().query(internal.memory.meta.version, {});
   const there = functionsOf(
     import.meta.glob(["../../convex/memory/*.ts", "!**/upkeep.ts", "!**/vectorRows.ts"], {
       eager: true,

@@ -9,8 +9,12 @@ async function found(
   query: string,
   rest: Record<string, unknown> = {},
 ): Promise<string[]> {
-  const answer = await deployment.query(internal.memory.search.messages, { query, limit: 20, ...rest });
-  return idsOf(answer.hits.map((hit: { message: { id: string } }) => hit.message));
+  const answer = await deployment.query(internal.memory.search.messages, {
+    query,
+    limit: 20,
+    ...rest,
+  });
+  return idsOf(answer.hits.map((hit) => hit.message));
 }
 
 test("whole words are found in any form, and nothing that merely begins like them", async () => {
@@ -37,7 +41,7 @@ test("more matching words, and rarer ones, come first", async () => {
 
 test("a word too long for the index is found by its beginning", async () => {
   const deployment = emptyDeployment();
-  const word = `${"9".repeat(40)}`;
+  const word = "9".repeat(40);
   await say(deployment, [message("a", 0, { text: `key ${word}` })]);
   expect(await found(deployment, word)).toEqual(["a"]);
   expect(indexedText("ナイロン".repeat(6))).toBe("ナイロンナイロンナイ");
@@ -63,7 +67,10 @@ test("a search that cannot look at every match says so", async () => {
   const deployment = emptyDeployment();
   const text = "tea ".repeat(60_000);
   for (let n = 0; n < 30; n += 1) await say(deployment, [message(`m${n}`, n, { text })]);
-  const answer = await deployment.query(internal.memory.search.messages, { query: "tea", limit: 9 });
+  const answer = await deployment.query(internal.memory.search.messages, {
+    query: "tea",
+    limit: 9,
+  });
   const rest = { limit: 100, cursor: answer.cursor };
   const last = await deployment.query(internal.memory.search.messages, { query: "tea", ...rest });
   expect(answer.hits).toHaveLength(9);
@@ -78,7 +85,10 @@ test("hits that are too large for one answer come on the next page", async () =>
   const ask = { query: "tea", limit: 100 };
   const first = await deployment.query(internal.memory.search.messages, ask);
   expect(first.cursor).not.toBeNull();
-  const rest = await deployment.query(internal.memory.search.messages, { ...ask, cursor: first.cursor });
+  const rest = await deployment.query(internal.memory.search.messages, {
+    ...ask,
+    cursor: first.cursor,
+  });
   expect(first.hits.length + rest.hits.length).toBe(12);
   expect([first.exhausted, rest.exhausted]).toEqual([false, true]);
 });

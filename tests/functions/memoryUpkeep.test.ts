@@ -32,15 +32,20 @@ test("rows that others wrote before are found and counted once they are adopted"
   });
   vi.advanceTimersByTime(1000);
   await say(deployment, [message("new", 900, { text: "new tea" })]);
-  await deployment.mutation(internal.memory.upkeep.adopt);
+  await deployment.mutation(internal.memory.upkeep.adopt, {});
   // Written while it goes on: whoever writes such a row counts it.
   vi.advanceTimersByTime(0);
   await deployment.finishAllScheduledFunctions(vi.runAllTimers);
   await say(deployment, [message("newer", 901)]);
-  const stats = await deployment.query(internal.memory.meta.stats);
+  const stats = await deployment.query(internal.memory.meta.stats, {});
   expect(stats).toMatchObject({ threads: 1, messages: 702, vectors: 1 });
-  expect((await deployment.query(internal.memory.threads.get, { threadId: "t" })).messages).toBe(702);
-  const answer = await deployment.query(internal.memory.search.messages, { query: "tea699", limit: 9 });
+  expect((await deployment.query(internal.memory.threads.get, { threadId: "t" })).messages).toBe(
+    702,
+  );
+  const answer = await deployment.query(internal.memory.search.messages, {
+    query: "tea699",
+    limit: 9,
+  });
   expect(answer.hits).toHaveLength(1);
   const found = await deployment.action(internal.memory.vectors.search, {
     indexName: "x",
@@ -49,7 +54,10 @@ test("rows that others wrote before are found and counted once they are adopted"
     filter: ["eq", "thread_id", "t"],
   });
   expect(idsOf(found.matches)).toEqual(["v"]);
-  await deployment.mutation(internal.memory.upkeep.adopt);
+  await deployment.mutation(internal.memory.upkeep.adopt, {});
   await deployment.finishAllScheduledFunctions(vi.runAllTimers);
-  expect(await deployment.query(internal.memory.meta.stats)).toMatchObject({ messages: 702, vectors: 1 });
+  expect(await deployment.query(internal.memory.meta.stats, {})).toMatchObject({
+    messages: 702,
+    vectors: 1,
+  });
 });

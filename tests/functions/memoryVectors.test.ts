@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { internal } from "../../convex/_generated/api";
 import { emptyDeployment, refusalOf, storage, type Deployment } from "./deployment";
-import { idsOf } from "./memoryDeployment";
+import { idsIn, idsOf } from "./memoryDeployment";
 
 const DIMENSION = 256;
 /** Of these, 28 KB each, a few hundred are more than one transaction takes. */
@@ -110,7 +110,13 @@ test("a filter on a thread or a resource is asked inside the vector index", asyn
   await upsert(deployment, 1100, (n) => ({ n, thread_id: owner(n), resource_id: `r${n % 2}` }));
   const far = await search(deployment, { filter: ["eq", "thread_id", "far"] });
   expect(far).toMatchObject({ ids: ["v1097", "v1098", "v1099"], exhausted: true });
-  const both = ["and", [["eq", "resource_id", "r0"], ["eq", "thread_id", "far"]]];
+  const both = [
+    "and",
+    [
+      ["eq", "resource_id", "r0"],
+      ["eq", "thread_id", "far"],
+    ],
+  ];
   expect(await search(deployment, { filter: both })).toMatchObject({
     ids: ["v1098"],
     exhausted: true,
@@ -167,9 +173,9 @@ test("a large index is gone at once, and its vectors by themselves", async () =>
   expect((await search(deployment, large)).ids).toEqual(["v199"]);
   await deployment.finishAllScheduledFunctions(vi.runAllTimers);
   expect(await search(deployment, large)).toMatchObject({ ids: ["v199"], count: 1 });
-  const { result } = await storage(deployment, "queryTable", "mastra_vector_x");
-  expect(idsOf(result)).toEqual(["v199"]);
-  expect((await deployment.query(internal.memory.meta.stats)).vectors).toBe(1);
+  const left = await storage(deployment, "queryTable", "mastra_vector_x");
+  expect(idsIn(left)).toEqual(["v199"]);
+  expect((await deployment.query(internal.memory.meta.stats, {})).vectors).toBe(1);
   await deployment.mutation(internal.memory.vectors.deleteIndex, { indexName: "x" });
   expect((await refusalOf(search(deployment, large))).code).toBe("not_found");
 });

@@ -126,7 +126,7 @@ async def test_rows_are_asked_for_by_equality() -> None:
 
 async def test_a_read_that_was_cut_off_is_refused_not_passed_on() -> None:
     deployment = ScriptedDeployment({"ok": True, "result": [{}] * QUERY_ROWS_MAX})
-    with pytest.raises(LimitExceeded, match="page_messages"):
+    with pytest.raises(LimitExceeded, match="Narrow the question"):
         await StorageFunction(deployment).rows("mastra_messages", thread_id="t")
 
 

@@ -78,9 +78,9 @@ export async function adoptRows(
   return { ...progress, table: progress.table + 1, from: 0 };
 }
 
-async function adopt<Table extends (typeof TABLES)[number]>(
+async function adopt(
   documents: FollowedDocuments,
-  table: Table,
+  table: (typeof TABLES)[number],
   row: Doc<(typeof TABLES)[number]>,
 ): Promise<void> {
   documents.count(countsOf(table, row));

@@ -9,8 +9,9 @@
 import { convexToJson, type JSONValue, jsonToConvex, type Value } from "convex/values";
 import type { Doc } from "../../_generated/dataModel";
 import type { Documents, WritableDocuments } from "../../lib/documents";
-import { NATIVE_DIMENSIONS, type NativeVectorTable } from "../../lib/tables";
+import type { NativeVectorTable } from "../../lib/tables";
 import { isFiniteVector, isObject } from "../../lib/values";
+import { nativeDimensions } from "../../lib/vectorTables";
 
 type VectorRow = Pick<Doc<"mastra_vectors">, "indexName" | "id" | "embedding" | "metadata">;
 
@@ -20,8 +21,8 @@ export const THREAD_FIELD = "thread_id";
 
 /** The native table for vectors of a length; undefined when there is none. */
 export function nativeTable(dimension: number): NativeVectorTable | undefined {
-  const found = NATIVE_DIMENSIONS.find((each) => each === dimension);
-  return found === undefined ? undefined : `memory_vectors_${found}`;
+  if (!nativeDimensions().includes(dimension)) return undefined;
+  return `memory_vectors_${dimension}` as NativeVectorTable;
 }
 
 /** What has to hold together in a vector filter, which can only OR equalities, as one value. */

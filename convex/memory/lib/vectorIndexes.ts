@@ -4,7 +4,7 @@ import type { Doc } from "../../_generated/dataModel";
 import type { Documents } from "../../lib/documents";
 import { dimensionMismatch, invalidArgument, notFound } from "../../lib/errors";
 import { MESSAGE_ID_CHARS_MAX } from "../../lib/limits";
-import { NATIVE_DIMENSIONS } from "../../lib/tables";
+import { nativeDimensions } from "../../lib/vectorTables";
 import { isFiniteVector, isObject, type UncheckedObject } from "../../lib/values";
 import { text } from "./arguments";
 import { quoted } from "./quoted";
@@ -58,10 +58,10 @@ export async function indexNamed(documents: Documents, indexName: string): Promi
 export function noTable(dimension: number) {
   return invalidArgument(
     `There is no native vector table for ${dimension} dimensions: Convex fixes the dimensions of ` +
-      `a vector index when it is deployed. There are tables for ${NATIVE_DIMENSIONS.join(", ")}. ` +
-      `Use an embedding of one of these, or add ${dimension} to NATIVE_DIMENSIONS and ` +
-      `memory_vectors_${dimension} to memoryTables in convex/lib/tables.ts and deploy again.`,
-    { dimension, dimensions: [...NATIVE_DIMENSIONS] },
+      `a vector index when it is deployed. There are tables for ` +
+      `${nativeDimensions().join(", ")}. Use an embedding of one of these, or add ` +
+      `memory_vectors_${dimension}: nativeVectors(${dimension}) in schema.ts and deploy again.`,
+    { dimension, dimensions: [...nativeDimensions()] },
   );
 }
 

@@ -17,9 +17,11 @@ from convex_memory.embedded.functions.function import (
 from convex_memory.embedded.functions.memory.rows import (
     find_message,
     find_thread,
+    is_removed,
     no_thread,
     now_iso,
     read_cursor,
+    removed_upto,
     scope_of,
     thread_named,
     write_cursor,
@@ -171,6 +173,9 @@ def _begin_thread(documents: Documents, thread: Any, now: str) -> bool:
 
 def _save_one(documents: Documents, record: Record, *, replace: bool) -> tuple[str, Row]:
     row = documents.first(MESSAGES, id=record["id"])
+    if row is not None and is_removed(documents, row):
+        documents.delete(MESSAGES, row)
+        row = None
     if row is None:
         return "stored", documents.insert(MESSAGES, record)
     if replace:
@@ -219,6 +224,10 @@ def _thread_rows(
 ) -> Iterator[Row]:
     conditions: list[str] = []
     bound: list[Any] = []
+    removed = removed_upto(documents, thread_id)
+    if removed:
+        conditions.append('"_sequence" > ?')
+        bound.append(removed)
     if after is not None:
         comparison = "<" if descending else ">"
         conditions.append(f'("createdAt", "_sequence") {comparison} (?, ?)')

@@ -51,7 +51,7 @@ def no_thread(thread_id: str) -> NotFound:
 def find_message(documents: Documents, message_id: str, scope: str | None) -> Row | None:
     """Return a message, or None when there is none or it belongs to another resource."""
     row = documents.first(MESSAGES, id=message_id)
-    if row is None or _removed(documents, row) or not in_scope(documents, row, scope):
+    if row is None or is_removed(documents, row) or not in_scope(documents, row, scope):
         return None
     return row
 
@@ -65,13 +65,20 @@ def in_scope(documents: Documents, message: Row, scope: str | None) -> bool:
     return find_thread(documents, message.fields["thread_id"], scope) is not None
 
 
-def _removed(documents: Documents, message: Row) -> bool:
+def removed_upto(documents: Documents, thread_id: str) -> int:
+    """Return the last sequence of a removed thread's messages that wait to be removed, or 0.
+
+    A thread may be begun again under the same id meanwhile: its new messages come after.
+    """
+    row = documents.connection.execute(
+        "SELECT upto FROM removals WHERE thread = ?", (thread_id,)
+    ).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def is_removed(documents: Documents, message: Row) -> bool:
     """Whether the message's thread was removed, and the message waits to be."""
-    found = documents.connection.execute(
-        "SELECT 1 FROM removals WHERE thread = ? AND upto >= ?",
-        (message.fields["thread_id"], message.sequence),
-    )
-    return found.fetchone() is not None
+    return message.sequence <= removed_upto(documents, message.fields["thread_id"])
 
 
 def write_cursor(question: str, *position: Any) -> str:

@@ -18,6 +18,7 @@ from convex_memory.embedded.functions.memory.rows import (
     find_thread,
     now_iso,
     read_cursor,
+    removed_upto,
     scope_of,
     thread_named,
     write_cursor,
@@ -39,7 +40,8 @@ def get(documents: Documents, args: Args) -> Value:
         return {"thread": None, "messages": 0}
     return {
         "thread": documents.doc(THREADS, row),
-        "messages": documents.count(MESSAGES, {"thread_id": row.fields["id"]}),
+        "messages": documents.count(MESSAGES, {"thread_id": row.fields["id"]})
+        - _waiting(documents, row.fields["id"]),
     }
 
 
@@ -96,7 +98,7 @@ def remove(documents: Documents, args: Args) -> Value:
     row = find_thread(documents, thread_id, scope)
     gone = 0
     if row is not None:
-        gone = documents.count(MESSAGES, {"thread_id": thread_id})
+        gone = documents.count(MESSAGES, {"thread_id": thread_id}) - _waiting(documents, thread_id)
         documents.delete(THREADS, row)
         documents.connection.execute(
             "INSERT OR REPLACE INTO removals SELECT ?, ?, coalesce(max(_sequence), 0) "
@@ -120,6 +122,18 @@ def continue_removals(documents: Documents) -> bool:
         return False
     _remove_messages(documents, row[0], CASCADE_DELETE_ROWS)
     return True
+
+
+def _waiting(documents: Documents, thread_id: str) -> int:
+    """Count messages of an earlier thread of this id that wait to be removed."""
+    upto = removed_upto(documents, thread_id)
+    if not upto:
+        return 0
+    count = documents.connection.execute(
+        "SELECT count(*) FROM mastra_messages WHERE thread_id = ? AND _sequence <= ?",
+        (thread_id, upto),
+    ).fetchone()
+    return int(count[0])
 
 
 def _removing(documents: Documents, thread_id: str, scope: str | None) -> bool:
@@ -205,8 +219,8 @@ def _messages_to_clone(documents: Documents, source: Row, args: Args) -> list[Ro
             MESSAGES,
             {"thread_id": source.fields["id"]},
             order=("createdAt",),
-            where=" AND ".join(conditions[name] for name in given),
-            bound=list(given.values()),
+            where=" AND ".join(('"_sequence" > ?', *(conditions[name] for name in given))),
+            bound=[removed_upto(documents, source.fields["id"]), *given.values()],
         )
     )
     ids: Any = args.get("messageIds")
