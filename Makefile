@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format soak clean
+.PHONY: demo test check functions format soak clean
 
 demo:            ## the main job, on a scratch folder
 	@$(PYTHON) -m convex_memory demo
@@ -15,6 +15,11 @@ check: .venv/dev ## what CI checks beside the tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+functions:       ## the TypeScript half: types, lint, generated code, tests (Node 20+)
+	npm ci --ignore-scripts --silent
+	npm run --silent functions:check
+	npm run --silent functions:test
 
 format: .venv/dev
 	$(BIN)/ruff format .

@@ -51,6 +51,7 @@ GROUP_SECONDS_MAX: Final = 0.1
 READERS: Final = 2
 CHANGES_KEPT: Final = 100_000
 """Entries the change log keeps; a follower further behind reads everything anew."""
+_OPEN_AGAIN_SECONDS: Final = 0.02
 _SQLITE_MINIMUM: Final = (3, 35, 0)
 
 
@@ -287,9 +288,27 @@ class Engine:
                 f"The memory folder {self.path.parent} cannot be used ({error.strerror}). "
                 "Set MEMORY_DATA_DIR to a folder that can be written."
             ) from error
-        connection: sqlite3.Connection | None = None
-        try:
-            connection = self._open()
+        until = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+        while True:
+            try:
+                return self._open_first()
+            except sqlite3.Error as error:
+                # SQLite does not wait where processes that open a new file at the same time
+                # stand in each other's way.
+                if _is_busy(error) and time.monotonic() < until:
+                    time.sleep(_OPEN_AGAIN_SECONDS)
+                    continue
+                if _is_busy(error):
+                    raise
+                raise ConfigurationError(
+                    f"{self.path} cannot be opened as a memory ({error}). Check that the folder "
+                    "can be written and is on a local disk; to start anew, set MEMORY_DATA_DIR to "
+                    "another folder."
+                ) from error
+
+    def _open_first(self) -> bytes:
+        """Bring the file to this program's version and return its salt."""
+        with contextlib.closing(self._open()) as connection:
             # First of all: a file of a newer version is not to be touched.
             refuse_newer(connection, self.path)
             connection.execute("PRAGMA journal_mode = WAL")
@@ -299,15 +318,6 @@ class Engine:
             connection.execute("COMMIT")
             row = connection.execute("SELECT value FROM settings WHERE name = 'salt'").fetchone()
             return bytes(row[0])
-        except sqlite3.Error as error:
-            raise ConfigurationError(
-                f"{self.path} cannot be opened as a memory ({error}). Check that the folder can "
-                "be written and is on a local disk; to start anew, set MEMORY_DATA_DIR to "
-                "another folder."
-            ) from error
-        finally:
-            if connection is not None:
-                connection.close()
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -376,6 +386,11 @@ _FAILURES: Final[tuple[tuple[str, type[DeploymentError], str], ...]] = (
         "The disk that holds {folder} failed; nothing was changed. Check the disk.",
     ),
 )
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    name = getattr(error, "sqlite_errorname", "") or ""
+    return name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
 
 def prune_changes(connection: sqlite3.Connection) -> None:
