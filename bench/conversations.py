@@ -270,14 +270,12 @@ async def walk_pages(client: Client, conversations: Sequence[Conversation], orde
                 max_chars=CHARS,
                 **({} if cursor is None else {"cursor": cursor}),
             )
-            # Each page reads oldest to newest, whichever end it is counted from.
-            recalled = (
-                page["messages"] + recalled if order == "newest" else recalled + page["messages"]
-            )
+            recalled += page["messages"]
             cursor = page["next_cursor"]
             if cursor is None:
                 break
-        compare(tally, turns, recalled, f"pages, {order} first")
+        in_order = recalled if order == "oldest" else recalled[::-1]
+        compare(tally, turns, in_order, f"pages, {order} first")
     return tally
 
 

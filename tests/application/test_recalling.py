@@ -37,16 +37,24 @@ async def pages(caller: Caller, thread_id: str, **arguments: Any) -> list[list[d
 # --- Pages
 
 
-@pytest.mark.parametrize("order", ["newest", "oldest"])
-async def test_pages_hold_every_message_once_and_read_forwards(
-    caller: Caller, order: Order
-) -> None:
+async def test_pages_hold_every_message_once_in_the_order_asked_for(caller: Caller) -> None:
     said = [f"turn {number:03}" for number in range(130)]
     await caller.save("long", *said)
-    walked = await pages(caller, "long", order=order, limit=20)
-    assert [len(page) for page in walked] == [20] * 6 + [10]
-    in_order = walked if order == "oldest" else walked[::-1]
-    assert [content for page in in_order for content in contents(page)] == said
+    oldest = await pages(caller, "long", order="oldest", limit=20)
+    newest = await pages(caller, "long", order="newest", limit=20)
+    assert [len(page) for page in oldest] == [len(page) for page in newest] == [20] * 6 + [10]
+    assert [content for page in oldest for content in contents(page)] == said
+    assert [content for page in newest for content in contents(page)] == said[::-1]
+
+
+async def test_without_an_order_the_newest_page_comes_first_and_reads_forwards(
+    caller: Caller,
+) -> None:
+    said = [f"turn {number:03}" for number in range(50)]
+    await caller.save("long", *said)
+    walked = await pages(caller, "long", limit=20)
+    assert contents(walked[0]) == said[-20:]
+    assert [content for page in walked[::-1] for content in contents(page)] == said
 
 
 async def test_the_last_full_page_has_no_cursor(caller: Caller) -> None:

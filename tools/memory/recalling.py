@@ -27,9 +27,9 @@ class RecallThreadArguments(Arguments):
     limit: Annotated[int, Field(ge=1, le=PAGE_MESSAGES_MAX)] = 20
     cursor: Annotated[str | None, Field(description="next_cursor of the answer before.")] = None
     order: Annotated[
-        Literal["newest", "oldest"],
-        Field(description="Which end to start from; each page reads oldest to newest."),
-    ] = "newest"
+        Literal["newest", "oldest"] | None,
+        Field(description="Which comes first. Absent: the newest, in reading order."),
+    ] = None
     around: Annotated[
         Id | None, Field(description="A message id: it and its neighbours, limit in all.")
     ] = None
@@ -72,7 +72,7 @@ async def recall_thread(
     page = await adapters.store.memory.page_messages(
         thread_id=arguments.thread_id,
         limit=arguments.limit,
-        order=arguments.order,
+        order=arguments.order or "newest",
         cursor=arguments.cursor,
         resource_id=adapters.resource_id,
         chars_max=arguments.max_chars,
@@ -81,7 +81,7 @@ async def recall_thread(
     shown = [budget.show(message) for message in page.messages]
     return RecalledThread(
         thread=shown_thread(page.thread),
-        messages=shown[::-1] if arguments.order == "newest" else shown,
+        messages=shown[::-1] if arguments.order is None else shown,
         next_cursor=page.cursor,
     )
 
