@@ -13,7 +13,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, NoReturn
 
-NEEDED: Final = ("anyio", "convex", "httpx2", "mcp", "numpy", "platformdirs", "pydantic", "uvicorn")
+NEEDED: Final = (
+    "anyio",
+    "convex",
+    "cronsim",
+    "httpx2",
+    "mcp",
+    "numpy",
+    "platformdirs",
+    "pydantic",
+    "starlette",
+    "uvicorn",
+)
 """The packages that pyproject.toml depends on, by the names they are imported under."""
 PYTHON_MINIMUM: Final = (3, 11)
 _TOLD_CHARS: Final = 2000

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -97,3 +99,12 @@ def test_an_installed_copy_starts_anywhere(wheel: Path, tmp_path: Path) -> None:
         assert server.wait(timeout=30) == 0
     assert answers[0]["result"]["serverInfo"]["name"] == "convex-memory"
     assert len(answers[1]["result"]["tools"]) == 26
+
+
+def test_a_checkout_looks_for_every_package_it_depends_on() -> None:
+    from convex_memory.checkout import NEEDED, is_complete
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = {re.split(r"[<>=]", dependency)[0] for dependency in project["dependencies"]}
+    assert set(NEEDED) == named
+    assert is_complete()
