@@ -179,7 +179,10 @@ def _demo(parsed: argparse.Namespace) -> int:
 
 def _doctor(parsed: argparse.Namespace) -> int:
     from server.doctor import run
+    from server.log import log_to_stderr
 
+    # What the log would say, the findings say better.
+    log_to_stderr("ERROR")
     return asyncio.run(run(print))
 
 

@@ -107,7 +107,7 @@ class Settings(BaseModel):
                     values[field] = read(given[variable])
                 except ValueError as error:
                     problems.append(f"{variable} {error}")
-        problems += _half_configured(values)
+        problems += _half_configured(given)
         if problems:
             raise ConfigurationError(" ".join(f"{problem}." for problem in problems))
         values.setdefault("data_dir", default_data_dir())
@@ -121,12 +121,13 @@ def default_data_dir() -> Path:
     return user_data_path(APPLICATION, appauthor=False)
 
 
-def _half_configured(values: Mapping[str, Any]) -> list[str]:
-    there = {name for name in ("convex_url", "convex_admin_key") if name in values}
+def _half_configured(given: Mapping[str, str]) -> list[str]:
+    pair = ("CONVEX_URL", "CONVEX_ADMIN_KEY")
+    there = [name for name in pair if name in given]
     if len(there) != 1:
         return []
-    missing = "CONVEX_ADMIN_KEY" if "convex_url" in there else "CONVEX_URL"
-    present = "CONVEX_URL" if "convex_url" in there else "CONVEX_ADMIN_KEY"
+    [present] = there
+    [missing] = set(pair) - {present}
     return [
         f"{present} is set but {missing} is not: set both to use a Convex deployment, or neither "
         "to keep the memory in a local folder"

@@ -210,3 +210,10 @@ async def test_read_only_publishes_and_runs_only_what_reads(tmp_path: Path) -> N
                 assert refused.code == "unknown_tool"
                 assert "only reading tools" in refused.message
         assert len((await caller.call("search_memory", query="needle"))["hits"]) == 1
+
+
+def test_an_address_that_cannot_be_read_is_not_called_missing_too() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.from_environment({"CONVEX_URL": "nonsense", "CONVEX_ADMIN_KEY": "key"})
+    assert "must be the address" in caught.value.message
+    assert "is not" not in caught.value.message
