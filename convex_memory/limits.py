@@ -35,6 +35,8 @@ LOAD_MANY_IDS_MAX: Final = 10
 QUERY_ROWS_MAX: Final = 10_000
 """Rows one `queryTable` or scanning `load` reads."""
 DUE_SCHEDULES_DEFAULT: Final = 100
+SCHEDULE_POLL_MS_DEFAULT: Final = 1000
+"""How often a schedule runner looks for what is due."""
 
 # --- The cache function
 CACHE_DELETE_ITEMS_MAX: Final = 25

@@ -18,6 +18,7 @@ from convex_memory.capabilities import Capabilities
 from convex_memory.cron import next_fire_ms
 from convex_memory.deployment import Deployment
 from convex_memory.errors import ConvexMemoryError, InvalidArgument
+from convex_memory.limits import SCHEDULE_POLL_MS_DEFAULT
 from convex_memory.store import ScheduleStore
 from convex_memory.store.schedule_records import Schedule, ScheduleTrigger, system_ms
 
@@ -28,7 +29,6 @@ CLAIMED: Final = "claimed"
 """The outcome of a fire that has begun and not ended; it stays where its runner died."""
 PUBLISHED: Final = "published"
 FAILED: Final = "failed"
-POLL_MS_DEFAULT: Final = 1000
 DUE_MAX: Final = 100
 """Schedules claimed in one round."""
 ACTION_SECONDS_MAX: Final = 30
@@ -58,7 +58,7 @@ class ScheduleRunner:
         schedules: ScheduleStore,
         action: Action,
         *,
-        poll_ms: int = POLL_MS_DEFAULT,
+        poll_ms: int = SCHEDULE_POLL_MS_DEFAULT,
         now_ms: Callable[[], float] = system_ms,
     ) -> None:
         self._deployment = deployment

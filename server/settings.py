@@ -26,10 +26,10 @@ from convex_memory.limits import (
     CACHE_TTL_MS_DEFAULT,
     MESSAGE_ID_CHARS_MAX,
     REQUEST_TIMEOUT_MS_DEFAULT,
+    SCHEDULE_POLL_MS_DEFAULT,
     VECTOR_DIMENSION_MAX,
     VECTOR_DIMENSION_MIN,
 )
-from convex_memory.scheduling import POLL_MS_DEFAULT
 from tools import DEFAULT_TOOLSETS, TOOLSETS
 
 APPLICATION: Final = "convex-memory"
@@ -75,7 +75,7 @@ class Settings(BaseModel):
     read_only: bool = False
     deployment_key: SecretStr | None = None
     schedule_action: str | None = None
-    schedule_poll_ms: int = POLL_MS_DEFAULT
+    schedule_poll_ms: int = SCHEDULE_POLL_MS_DEFAULT
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
@@ -10,6 +9,7 @@ from pydantic import Field
 
 from convex_memory.records import Message, iso_text
 from convex_memory.text import message_text
+from tools.arguments import json_of
 from tools.toolset import Answer
 
 CHARS_DEFAULT: Final = 12_000
@@ -95,4 +95,4 @@ class Budget:
 def _json_chars(metadata: Mapping[str, Any]) -> int:
     if not metadata:
         return 0
-    return len(json.dumps(metadata, ensure_ascii=False, separators=(",", ":")))
+    return len(json_of(metadata))

@@ -7,20 +7,18 @@ from typing import Annotated, Any
 
 from pydantic import Field, JsonValue
 
-from convex_memory.limits import MESSAGE_ID_CHARS_MAX
 from tools.adapters import Adapters
+from tools.arguments import Id, json_of, part_of
 from tools.budget import CHARS_DEFAULT, MaxChars
 from tools.toolset import Answer, Arguments, Progress, Toolset
 
 cache = Toolset("cache")
 
-Key = Annotated[str, Field(min_length=1, max_length=MESSAGE_ID_CHARS_MAX)]
-
 
 class KeyArguments(Arguments):
     """A key."""
 
-    key: Key
+    key: Id
 
 
 class GetArguments(KeyArguments):
@@ -48,11 +46,10 @@ class CachedValue(Answer):
 async def cache_get(arguments: GetArguments, adapters: Adapters, progress: Progress) -> CachedValue:
     """Read a cached value; found is false when it is absent or expired."""
     value: Any = await adapters.cache.get(arguments.key)
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    if len(text) <= arguments.max_chars and not arguments.offset:
+    part, chars = part_of(json_of(value), arguments.offset, arguments.max_chars)
+    if chars is None:
         return CachedValue(key=arguments.key, found=value is not None, value=value)
-    part = text[arguments.offset : arguments.offset + arguments.max_chars]
-    return CachedValue(key=arguments.key, found=True, value=None, text=part, chars=len(text))
+    return CachedValue(key=arguments.key, found=True, value=None, text=part, chars=chars)
 
 
 class SetArguments(KeyArguments):

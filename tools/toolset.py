@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from convex_memory.errors import ConvexMemoryError
 from tools.adapters import Adapters
+from tools.arguments import json_of
 
 logger = logging.getLogger(__name__)
 
@@ -83,9 +84,9 @@ class MemoryTool:
                 "known to have changed; try again, or go on without it.",
             )
         structured = answer.model_dump(mode="json", exclude_defaults=True)
-        text = json.dumps(structured, ensure_ascii=False, separators=(",", ":"))
         return CallToolResult(
-            content=[TextContent(type="text", text=text)], structured_content=structured
+            content=[TextContent(type="text", text=json_of(structured))],
+            structured_content=structured,
         )
 
 

@@ -10,7 +10,6 @@ from pydantic import Field, JsonValue
 
 from convex_memory.errors import NotFound
 from convex_memory.limits import (
-    MESSAGE_ID_CHARS_MAX,
     VECTOR_DIMENSION_MAX,
     VECTOR_DIMENSION_MIN,
     VECTOR_RESULTS_MAX,
@@ -19,14 +18,13 @@ from convex_memory.limits import (
 from convex_memory.native_vector import ConvexNativeVector
 from convex_memory.vector import ConvexVector
 from tools.adapters import Adapters
+from tools.arguments import Id, Metadata
 from tools.budget import CHARS_DEFAULT, MaxChars
 from tools.toolset import Answer, Arguments, Progress, Toolset
 
 vectors = Toolset("vectors")
 
-Id = Annotated[str, Field(min_length=1, max_length=MESSAGE_ID_CHARS_MAX)]
 Vector = Annotated[list[float], Field(min_length=1, max_length=VECTOR_DIMENSION_MAX)]
-Metadata = dict[str, JsonValue]
 Filter = Annotated[
     dict[str, JsonValue] | None,
     Field(

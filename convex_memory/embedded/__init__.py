@@ -67,17 +67,16 @@ class EmbeddedDeployment:
     ) -> Value:
         """Run one function (see `Deployment.call`). `retry` has nothing to do here."""
         engine = self._load()
-        function = self._functions.get(_canonical(path))
+        name = _canonical(path)
+        function = self._functions.get(name)
         if function is None:
             raise FunctionNotDeployed(f"Could not find function for '{path}'.")
         if function.kind != kind:
             raise FunctionError(f"{path} is a {function.kind} and was called as a {kind}.")
-        admitted = _admitted(path, args)
+        admitted = _admitted(name, args)
         run = engine.read if function.reads(admitted) else engine.write
-        if not timeout_ms:
-            return await _answer(run(lambda documents: function.handler(documents, admitted)))
         try:
-            async with asyncio.timeout(timeout_ms / 1000):
+            async with asyncio.timeout(timeout_ms / 1000 if timeout_ms else None):
                 return await _answer(run(lambda documents: function.handler(documents, admitted)))
         except TimeoutError as error:
             raise DeploymentTimeout(
@@ -121,11 +120,12 @@ def _canonical(path: str) -> str:
 
 def _admitted(path: str, args: Mapping[str, Value]) -> Mapping[str, Any]:
     """Check the arguments as Convex would before it runs a function."""
-    if _canonical(path) == NATIVE_VECTOR_ACTION and isinstance(args.get("filter"), Mapping):
+    if path == NATIVE_VECTOR_ACTION and isinstance(args.get("filter"), Mapping):
         # Mastra's adapter sends `$or`, a name that hosted Convex refuses; here it may pass.
         given: Any = args["filter"]
         if "$or" in given:
-            args = {**args, "filter": {"or": given["$or"], **_without_or(given)}}
+            renamed = {("or" if name == "$or" else name): each for name, each in given.items()}
+            args = {**args, "filter": renamed}
     size = check(args)
     if size > ARGUMENTS_BYTES_MAX:
         raise LimitExceeded(
@@ -133,7 +133,3 @@ def _admitted(path: str, args: Mapping[str, Value]) -> Mapping[str, Any]:
             f"{ARGUMENTS_BYTES_MAX / 2**20:.0f} MiB). Send less at a time."
         )
     return {name: plain(value) for name, value in args.items()}
-
-
-def _without_or(given: Mapping[str, Value]) -> dict[str, Value]:
-    return {name: value for name, value in given.items() if name != "$or"}

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Mapping
 from pathlib import Path
 
 import anyio
 import pytest
 
-from convex_memory.deployment import Deployment, Kind
+from convex_memory.deployment import Deployment
 from convex_memory.embedded import EmbeddedDeployment
-from convex_memory.errors import Conflict, FunctionNotDeployed, InvalidArgument, Unreachable
+from convex_memory.errors import Conflict, InvalidArgument, Unreachable
 from convex_memory.scheduling import CLAIM, ScheduleRunner
 from convex_memory.store import ConvexStore
 from convex_memory.store.schedule_records import Schedule, ScheduleTrigger
 from convex_memory.values import Value
 from tests.contract.conftest import Clock
+from tests.contract.conversations import StockDeployment
 from tests.contract.requirements import requirement
 
 pytestmark = pytest.mark.anyio
@@ -37,29 +37,6 @@ class Actions:
             raise self.error
 
 
-class WithoutClaim:
-    """A deployment that has none of our functions."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        self._deployment = deployment
-
-    async def call(
-        self,
-        kind: Kind,
-        path: str,
-        args: Mapping[str, Value],
-        *,
-        timeout_ms: int | None = None,
-        retry: bool | None = None,
-    ) -> Value:
-        if path.startswith("memory/"):
-            raise FunctionNotDeployed(f"Could not find function for '{path}'.")
-        return await self._deployment.call(kind, path, args, timeout_ms=timeout_ms, retry=retry)
-
-    async def aclose(self) -> None:
-        await self._deployment.aclose()
-
-
 @pytest.fixture
 def actions() -> Actions:
     return Actions()
@@ -73,7 +50,7 @@ def runner(
     clock: Clock,
     actions: Actions,
 ) -> ScheduleRunner:
-    reached = deployment if request.param == "ours" else WithoutClaim(deployment)
+    reached = deployment if request.param == "ours" else StockDeployment(deployment)
     return ScheduleRunner(reached, store.schedules, actions, now_ms=clock.now_ms)
 
 

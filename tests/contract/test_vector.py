@@ -22,38 +22,16 @@ from convex_memory.errors import (
 )
 from convex_memory.values import Value
 from convex_memory.vector import ConvexVector, IndexDescription, VectorMatch
+from tests.contract.conversations import StockDeployment
 from tests.contract.requirements import requirement
 
 pytestmark = pytest.mark.anyio
 
 
-class MastraOnly:
-    """A deployment seen without our own functions."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        self._deployment = deployment
-
-    async def call(
-        self,
-        kind: Kind,
-        path: str,
-        args: Mapping[str, Value],
-        *,
-        timeout_ms: int | None = None,
-        retry: bool | None = None,
-    ) -> Value:
-        if path.startswith("memory/"):
-            raise FunctionNotDeployed(f"There is no function at {path}.")
-        return await self._deployment.call(kind, path, args, timeout_ms=timeout_ms, retry=retry)
-
-    async def aclose(self) -> None:
-        return
-
-
 @pytest.fixture(params=["memory functions", "storage function"])
 def vector(request: pytest.FixtureRequest, deployment: Deployment) -> ConvexVector:
     whole = request.param == "memory functions"
-    return ConvexVector(deployment if whole else MastraOnly(deployment))
+    return ConvexVector(deployment if whole else StockDeployment(deployment))
 
 
 @pytest.fixture
@@ -593,7 +571,7 @@ async def test_ambiguous_or_empty_deletes_are_refused(
 async def test_what_one_route_writes_the_other_reads_alike(
     deployment: Deployment, namespace: str
 ) -> None:
-    functions, storage = ConvexVector(deployment), ConvexVector(MastraOnly(deployment))
+    functions, storage = ConvexVector(deployment), ConvexVector(StockDeployment(deployment))
     index = f"{namespace}_index"
     await functions.create_index(index, 4)
     await storage.create_index(index, 4)
@@ -623,7 +601,7 @@ async def test_what_one_route_writes_the_other_reads_alike(
 @requirement("vector:cursor")
 @pytest.mark.parametrize("cursor", [None, "", "same", 7], ids=repr)
 async def test_a_scan_that_cannot_go_on_says_so(cursor: Value) -> None:
-    class Stuck(MastraOnly):
+    class Stuck(StockDeployment):
         async def call(self, kind: Kind, path: str, args: Mapping[str, Value], **_: Any) -> Value:
             if path.startswith("memory/"):
                 raise FunctionNotDeployed(path)

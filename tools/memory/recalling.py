@@ -15,8 +15,9 @@ from convex_memory.limits import (
     SEARCH_RESULTS_MAX,
 )
 from tools.adapters import Adapters
+from tools.arguments import Id
 from tools.budget import CHARS_DEFAULT, Budget, MaxChars, ShownMessage
-from tools.memory.toolset import Id, ShownThread, memory, no_thread, shown_thread
+from tools.memory.toolset import ShownThread, memory, no_thread, shown_thread
 from tools.toolset import Answer, Arguments, Progress
 
 

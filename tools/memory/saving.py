@@ -14,7 +14,8 @@ from convex_memory.records import Message, Thread, iso_text
 from convex_memory.store import SaveReceipt
 from convex_memory.text import text_content
 from tools.adapters import Adapters
-from tools.memory.toolset import Id, Metadata, Role, Time, memory
+from tools.arguments import Id
+from tools.memory.toolset import Metadata, Role, Time, memory
 from tools.toolset import Answer, Arguments, Progress
 
 

@@ -11,8 +11,9 @@ from convex_memory.limits import SEARCH_QUERY_CHARS_MAX, SEARCH_RESULTS_MAX
 from convex_memory.recall import Recalled
 from convex_memory.records import Message
 from tools.adapters import Adapters
+from tools.arguments import Id
 from tools.budget import CHARS_DEFAULT, Budget, MaxChars, ShownMessage
-from tools.memory.toolset import Id, Metadata, Role, Time, memory
+from tools.memory.toolset import Metadata, Role, Time, memory
 from tools.toolset import Answer, Arguments, Progress
 
 

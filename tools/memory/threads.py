@@ -10,9 +10,9 @@ from convex_memory.errors import InvalidArgument
 from convex_memory.limits import PAGE_THREADS_MAX
 from convex_memory.store import CloneOptions
 from tools.adapters import Adapters
+from tools.arguments import Id
 from tools.budget import CHARS_DEFAULT, Budget
 from tools.memory.toolset import (
-    Id,
     Metadata,
     ShownThread,
     memory,

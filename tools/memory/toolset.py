@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, JsonValue
 
 from convex_memory.errors import NotFound
-from convex_memory.limits import MESSAGE_ID_CHARS_MAX, VALUE_NESTING_MAX
+from convex_memory.limits import VALUE_NESTING_MAX
 from convex_memory.records import Thread, iso_text
 from tools.budget import CHARS_DEFAULT, Budget
 from tools.toolset import Answer, Toolset
@@ -34,7 +34,6 @@ def _members(value: JsonValue) -> list[JsonValue]:
     return [item for item in items if isinstance(item, dict | list)]
 
 
-Id = Annotated[str, Field(min_length=1, max_length=MESSAGE_ID_CHARS_MAX)]
 Role = Literal["user", "assistant", "system", "tool"]
 Metadata = Annotated[dict[str, JsonValue], AfterValidator(_not_too_deep)]
 Time = Annotated[str, Field(description="ISO 8601; UTC if no zone.")]

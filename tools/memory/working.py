@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from convex_memory.records import iso_text
 from convex_memory.store import WorkingMemory
 from tools.adapters import Adapters
+from tools.arguments import Id, Offset, part_of, time_of
 from tools.budget import CHARS_DEFAULT, MaxChars
-from tools.memory.toolset import Id, memory
+from tools.memory.toolset import memory
 from tools.toolset import Answer, Arguments, Progress
 
 
@@ -26,7 +26,7 @@ class ReadWorkingMemoryArguments(GetWorkingMemoryArguments):
     """Arguments of `get_working_memory`."""
 
     max_chars: MaxChars = CHARS_DEFAULT
-    offset: Annotated[int, Field(ge=0, description="Of a cut text: skip so many characters.")] = 0
+    offset: Offset = 0
 
 
 class ShownWorkingMemory(Answer):
@@ -75,10 +75,7 @@ async def update_working_memory(
 
 
 def _shown_working_memory(found: WorkingMemory, most: int, offset: int) -> ShownWorkingMemory:
-    text = found.text
-    part = None if text is None else text[offset : offset + most]
+    part, chars = (None, None) if found.text is None else part_of(found.text, offset, most)
     return ShownWorkingMemory(
-        working_memory=part,
-        updated_at=None if found.updated_at is None else iso_text(found.updated_at),
-        chars=None if part == text or text is None else len(text),
+        working_memory=part, updated_at=time_of(found.updated_at), chars=chars
     )
