@@ -3,7 +3,7 @@
  *
  * Every read and write of rows goes through here, so that each is bounded: a call that would pass
  * what Convex lets one transaction read or write ends with a refusal that says so, and changes
- * nothing. Writes check the row, and keep the search text of messages and the change feed in step.
+ * nothing. Writes check the row, and keep the change feed in step.
  */
 import type { Doc, Id } from "../_generated/dataModel";
 import type { DatabaseReader, DatabaseWriter } from "../_generated/server";
@@ -17,10 +17,9 @@ import {
   WRITTEN_BYTES_MAX,
   WRITTEN_ROWS_MAX,
 } from "./limits";
-import { addText, removeText, replaceText } from "./messageTexts";
 import { checkRow, indexesOf } from "./rowCheck";
 import type { MemoryTable } from "./tables";
-import type { UncheckedObject } from "./values";
+import { present, type UncheckedObject } from "./values";
 
 /** A stored row of any table, with `_id` and `_creationTime`. */
 export type StoredRow = Record<string, Value> & { _id: string; _creationTime: number };
@@ -46,6 +45,8 @@ export function byRecordId(id: unknown): Range {
 }
 
 const BOUNDS = ["gte", "gt", "lte", "lt"] as const;
+/** Bytes of rows that are read to be removed together. */
+const SOME_BYTES_MAX = READ_BYTES_MAX / 4;
 
 /** A query whose table and index are known at run time only. */
 interface DynamicRange {
@@ -55,13 +56,17 @@ interface DynamicRange {
   lte(field: string, value: Value): DynamicRange;
   lt(field: string, value: Value): DynamicRange;
 }
+interface DynamicReader {
+  get(table: string, id: string): Promise<StoredRow | null>;
+}
 interface DynamicQuery {
   withIndex(
     name: string,
     range: (q: DynamicRange) => DynamicRange,
   ): { order(order: "asc" | "desc"): AsyncIterable<StoredRow> };
 }
-interface DynamicWriter {
+/** Writing, where the table is known at run time only. */
+export interface DynamicWriter {
   insert(table: string, row: UncheckedObject): Promise<string>;
   patch(table: string, id: string, changes: UncheckedObject): Promise<void>;
   delete(table: string, id: string): Promise<void>;
@@ -72,8 +77,17 @@ export class Documents {
   #lookups = 0;
   #rows = 0;
   #bytes = 0;
+  readonly #remembered = new Map<string, Promise<unknown>>();
 
   constructor(protected readonly reader: DatabaseReader) {}
+
+  /** The row with an `_id`, or null. */
+  async get<Table extends MemoryTable>(table: Table, id: Id<Table>): Promise<Doc<Table> | null> {
+    this.countLookup();
+    const row = await (this.reader as unknown as DynamicReader).get(table, id);
+    if (row !== null) this.countRow(row);
+    return row as unknown as Doc<Table> | null;
+  }
 
   /** The first row of a range, or null. */
   async first<Table extends MemoryTable>(table: Table, range: Range): Promise<Doc<Table> | null> {
@@ -94,6 +108,26 @@ export class Documents {
       if (rows.length >= limit) break;
     }
     return rows;
+  }
+
+  /**
+   * The first rows of a range: as many as may be removed together, whatever else the call does.
+   *
+   * @returns Them, at least one if there are any, and whether there are more.
+   */
+  async some<Table extends MemoryTable>(
+    table: Table,
+    range: Range,
+    limit: number,
+  ): Promise<{ rows: Doc<Table>[]; hasMore: boolean }> {
+    const start = this.#bytes;
+    const rows: Doc<Table>[] = [];
+    for await (const row of this.scan(table, range)) {
+      const isFull = rows.length >= limit || this.#bytes - start > SOME_BYTES_MAX;
+      if (isFull) return { rows, hasMore: true };
+      rows.push(row);
+    }
+    return { rows, hasMore: false };
   }
 
   /**
@@ -151,6 +185,24 @@ export class Documents {
   get bytesRead(): number {
     return this.#bytes;
   }
+
+  /** What `ask` answers, asked once in a call under this key. */
+  async remembered<Answer>(key: string, ask: () => Promise<Answer>): Promise<Answer> {
+    const known = (this.#remembered.get(key) as Promise<Answer> | undefined) ?? ask();
+    this.#remembered.set(key, known);
+    return await known;
+  }
+
+  /** Ask anew what is remembered under a key, or under any: the call has changed it. */
+  forget(key?: string): void {
+    if (key === undefined) this.#remembered.clear();
+    else this.#remembered.delete(key);
+  }
+
+  /** Look-ups made so far. */
+  get lookups(): number {
+    return this.#lookups;
+  }
 }
 
 /** Reading and writing. */
@@ -158,9 +210,6 @@ export class WritableDocuments extends Documents {
   #rowsWritten = 0;
   #bytesWritten = 0;
   readonly #writer: DynamicWriter;
-  /** Search texts that the call leaves for later, after `deferTexts`. */
-  readonly textsToRemove: Id<"mastra_messages">[] = [];
-  #textsDeferred = false;
 
   constructor(protected readonly database: DatabaseWriter) {
     super(database);
@@ -176,9 +225,6 @@ export class WritableDocuments extends Documents {
   async insert<Table extends MemoryTable>(table: Table, row: UncheckedObject): Promise<Id<Table>> {
     this.#countWrite(table, checkRow(table, row));
     const id = (await this.#writer.insert(table, row)) as Id<Table>;
-    if (table === "mastra_messages") {
-      await addText(this.database, id as Id<"mastra_messages">, row as Doc<"mastra_messages">);
-    }
     await noteChange(this.database, table, "insert", row);
     return id;
   }
@@ -208,10 +254,6 @@ export class WritableDocuments extends Documents {
     this.#countWrite(table, checkRow(table, withoutSystemFields(after)));
     await this.#writer.patch(table, before._id, given);
     const changed = after as unknown as Doc<Table>;
-    if (table === "mastra_messages") {
-      const messages = [before, after] as unknown as Doc<"mastra_messages">[];
-      if (await replaceText(this.database, messages[0]!, messages[1]!)) this.countLookup();
-    }
     await noteChange(this.database, table, "update", after, before);
     return changed;
   }
@@ -220,26 +262,17 @@ export class WritableDocuments extends Documents {
   async delete<Table extends MemoryTable>(table: Table, row: Doc<Table>): Promise<void> {
     this.#countWrite(table, 0);
     await this.#writer.delete(table, row._id);
-    if (table === "mastra_messages") {
-      const messageId = row._id as Id<"mastra_messages">;
-      if (this.#textsDeferred) this.textsToRemove.push(messageId);
-      else await this.removeText(messageId);
-    }
     await noteChange(this.database, table, "delete", row);
   }
 
-  /**
-   * Leave the search texts of messages deleted from now on to the caller, in `textsToRemove`: each
-   * costs a look-up, of which a transaction has few.
-   */
-  deferTexts(): void {
-    this.#textsDeferred = true;
-  }
-
-  /** Remove the search text of a message that is gone. */
-  async removeText(messageId: Id<"mastra_messages">): Promise<void> {
-    this.countLookup();
-    await removeText(this.database, messageId);
+  /** Whether the call has done half of what one transaction may: what can wait should. */
+  get isHalfDone(): boolean {
+    return (
+      this.lookups > LOOKUPS_MAX / 2 ||
+      this.bytesRead > READ_BYTES_MAX / 2 ||
+      this.#rowsWritten > WRITTEN_ROWS_MAX / 2 ||
+      this.#bytesWritten > WRITTEN_BYTES_MAX / 2
+    );
   }
 
   /** Patch `found` with the row's fields, or insert the row when there is none. */
@@ -253,10 +286,9 @@ export class WritableDocuments extends Documents {
   }
 
   #countWrite(table: MemoryTable, bytes: number): void {
-    // A message has its text beside it, and everything that is followed a row in the change feed.
-    const isMessage = table === "mastra_messages";
-    this.#rowsWritten += 1 + (isMessage ? 1 : 0) + (isFollowed(table) ? 1 : 0);
-    this.#bytesWritten += isMessage ? 2 * bytes : bytes;
+    // Everything that is followed has a row in the change feed.
+    this.#rowsWritten += 1 + (isFollowed(table) ? 1 : 0);
+    this.#bytesWritten += bytes;
     if (this.#rowsWritten > WRITTEN_ROWS_MAX || this.#bytesWritten > WRITTEN_BYTES_MAX) {
       throw limitExceeded(
         `This call would write more than ${WRITTEN_ROWS_MAX.toLocaleString("en-US")} rows or ` +
@@ -273,10 +305,4 @@ export function withoutSystemFields<Row extends UncheckedObject>(
 ): Omit<Row, "_id" | "_creationTime"> {
   const { _id, _creationTime, ...fields } = row;
   return fields;
-}
-
-function present<Row extends UncheckedObject>(row: Row): Row {
-  return Object.fromEntries(
-    Object.entries(row).filter(([, value]) => value !== undefined),
-  ) as Row;
 }

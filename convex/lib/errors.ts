@@ -31,7 +31,12 @@ function refusal(
   message: string,
   details?: Record<string, Value>,
 ): Refusal {
-  return new ConvexError(details === undefined ? { code, message } : { code, message, details });
+  const data = details === undefined ? { code, message } : { code, message, details };
+  const refused = new ConvexError<RefusalData>(data);
+  // Convex writes this into `errorMessage`, the only part that some clients show. ConvexError puts
+  // the JSON of its data there.
+  refused.message = message;
+  return refused;
 }
 
 /** The refusal of an argument that is malformed or out of range. */
@@ -50,8 +55,8 @@ export function notFound(message: string): Refusal {
 }
 
 /** The refusal of what contradicts what is stored. */
-export function conflict(message: string): Refusal {
-  return refusal("conflict", message);
+export function conflict(message: string, details?: Record<string, Value>): Refusal {
+  return refusal("conflict", message, details);
 }
 
 /** The refusal of what would pass a limit of the platform. */

@@ -11,11 +11,12 @@ const GROUP = 25;
 export async function readEach<Item, Result>(
   items: Iterable<Item>,
   read: (item: Item) => Promise<Result>,
+  together = GROUP,
 ): Promise<Result[]> {
   const waiting = [...items];
   const results: Result[] = [];
-  for (let at = 0; at < waiting.length; at += GROUP) {
-    results.push(...(await Promise.all(waiting.slice(at, at + GROUP).map(read))));
+  for (let at = 0; at < waiting.length; at += together) {
+    results.push(...(await Promise.all(waiting.slice(at, at + together).map(read))));
   }
   return results;
 }

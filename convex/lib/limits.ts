@@ -24,7 +24,7 @@ export const READ_ROWS_MAX = 31_000;
 /** Rows that one call writes; Convex stops at 16,000. */
 export const WRITTEN_ROWS_MAX = 15_500;
 /** Index ranges and single rows that one call looks up; Convex stops at 4,096. */
-export const LOOKUPS_MAX = 4000;
+export const LOOKUPS_MAX = 4050;
 
 // --- The storage function
 
@@ -49,6 +49,8 @@ export const VECTOR_RESULTS_MAX = 256;
 export const VECTOR_RESULTS_DEFAULT = 10;
 /** Vectors one `memory/vectors:upsert` call takes. */
 export const VECTOR_UPSERT_BATCH = 100;
+/** Vector indexes that one answer lists, or counts; each is a small row, made by hand. */
+export const VECTOR_INDEXES_MAX = 8000;
 /** Equalities one Convex vector filter may have. */
 export const VECTOR_FILTER_VALUES_MAX = 64;
 export const DESCRIBE_COUNT_MAX = 10_000;
@@ -64,9 +66,27 @@ export const SAVE_MESSAGES_MAX = 100;
 /** Messages before, and after, that one look-around may ask for. */
 export const NEIGHBOURS_MAX = 50;
 export const SEARCH_RESULTS_MAX = 100;
+/** Hits of one search that answers with ids only. */
+export const SEARCH_CANDIDATES_MAX = 256;
 export const SEARCH_QUERY_CHARS_MAX = 4096;
 export const CHANGES_PAGE_MAX = 1000;
+/** Rows one `memory/transfer:page` answers with, and one `memory/transfer:restore` takes. */
+export const TRANSFER_ROWS_MAX = 500;
+/** Bytes of rows after which a page ends, and a restore leaves the rest to another call. */
+export const TRANSFER_BYTES_MAX = 1 << 20;
 /** Messages one `memory/threads:clone` copies in its single transaction. */
 export const CLONE_MESSAGES_MAX = 5000;
 /** Ids made by callers: thread, message, resource, vector and index ids. */
 export const MESSAGE_ID_CHARS_MAX = 512;
+
+// --- Embeddings that the server makes
+
+/** Texts one `memory/embeddings:claim` call hands out. */
+export const EMBED_CLAIM_ROWS_MAX = 256;
+/** Characters after which it hands out no more; at least one text is. */
+export const EMBED_CLAIM_CHARS_MAX = 1 << 18;
+/** How long a claim may hold; a worker that dies delays its texts by that much at most. */
+export const EMBED_LEASE_MS_MIN = 100;
+export const EMBED_LEASE_MS_MAX = 600_000;
+/** Characters of one text that `memory/vectors:upsert` keeps. */
+export const EMBED_TEXT_CHARS_MAX = 1 << 18;

@@ -328,7 +328,9 @@ export const cache = defineTable({
   expiresAt: v.union(v.number(), v.null()),
 })
   .index("by_key", ["key"])
-  .index("by_key_prefix", ["keyPrefix"]);
+  .index("by_key_prefix", ["keyPrefix"])
+
+  .index("by_expiry", ["expiresAt"]);
 
 /** `mastra_cache_list_items`: `value` is JSON text. */
 export const cacheListItems = defineTable({

@@ -27,6 +27,48 @@ export function messageText(content: string): string {
   return wellFormed(storedText(content));
 }
 
+/**
+ * The stored text of a message with another text, other metadata, or both.
+ *
+ * @param stored The stored text of the message.
+ * @param text What it says now, in place of everything it said, tool calls included; undefined
+ *   keeps it.
+ * @param metadata Merged into its metadata at the top level, a null taking a member away;
+ *   undefined keeps them.
+ * @returns The JSON text of a format-2 message.
+ */
+export function changedContent(
+  stored: string,
+  text: string | undefined,
+  metadata: UncheckedObject | undefined,
+): string {
+  let content = formatTwo(stored) ?? textContent(messageText(stored));
+  if (text !== undefined) {
+    const kept = "metadata" in content ? { metadata: content["metadata"] } : {};
+    content = { ...textContent(text), ...kept };
+  }
+  if (metadata !== undefined) {
+    const before = content["metadata"];
+    const merged = { ...(isObject(before) ? before : {}), ...metadata };
+    const present = Object.entries(merged).filter(([, value]) => value !== null);
+    content = { ...content, metadata: Object.fromEntries(present) };
+  }
+  return JSON.stringify(content);
+}
+
+function textContent(text: string): UncheckedObject {
+  return { format: 2, parts: [{ type: "text", text }] };
+}
+
+function formatTwo(stored: string): UncheckedObject | undefined {
+  try {
+    const content: unknown = JSON.parse(stored);
+    return isObject(content) && content["format"] === 2 ? content : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 function storedText(stored: string): string {
   // Parsing `42` or `true` would only lose how it was written.
   if (!/^[ \t\r\n]*[{["]/.test(stored)) return stored;

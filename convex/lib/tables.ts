@@ -70,12 +70,17 @@ const messageTexts = defineTable({
   role: v.string(),
   createdAt: v.string(),
   text: v.string(),
+  /** Who says it, in lower case, and whether it ends with a question; absent in older rows. */
+  speaker: v.optional(v.string()),
+  asks: v.optional(v.boolean()),
 })
   .index("by_message", ["messageId"])
-  .index("by_thread", ["threadId"])
+  .index("by_thread_created", ["threadId", "createdAt"])
+  .index("by_resource_created", ["resourceId", "createdAt"])
+  .index("by_created", ["createdAt"])
   .searchIndex("search_text", {
     searchField: "text",
-    filterFields: ["threadId", "resourceId", "role"],
+    filterFields: ["threadId", "resourceId"],
   });
 
 /**
@@ -107,12 +112,17 @@ const counts = defineTable({
 
 /**
  * Threads that are gone while their messages still wait to be removed: those created up to `upto`
- * (a `_creationTime`) are as if they were not there.
+ * (a `_creationTime`) are as if they were not there. A thread that was begun anew and removed again
+ * has several rows, each for the messages up to its `upto` and behind the one before.
  */
 const removals = defineTable({
   threadId: v.string(),
   resourceId: v.string(),
   upto: v.number(),
+  /** Until when the messages are kept in the trash; absent where they are not. */
+  purgeAt: v.optional(v.number()),
+  /** How many there were to remove; those that are removed taken off. */
+  left: v.optional(v.number()),
 }).index("by_thread", ["threadId"]);
 
 /**
@@ -133,7 +143,107 @@ const vectorScans = defineTable({
   filter: v.string(),
   after: v.number(),
   calledAt: v.number(),
-}).index("by_index_filter", ["indexName", "filter"]);
+})
+  .index("by_index_filter", ["indexName", "filter"])
+  .index("by_called", ["calledAt"]);
+
+/**
+ * Indexes whose vectors the server makes from texts, and the embedder that does: vectors of
+ * different ones cannot be compared. One such index holds the vectors of messages; those that held
+ * them before are retired, and emptied as the vectors are made anew. Vectors created up to `after`
+ * (a `_creationTime`) were made by an earlier embedder.
+ */
+const boundIndexes = defineTable({
+  indexName: v.string(),
+  embedder: v.string(),
+  dimension: v.number(),
+  use: v.union(v.literal("texts"), v.literal("messages"), v.literal("retired")),
+  after: v.number(),
+})
+  .index("by_index", ["indexName"])
+  .index("by_use", ["use"])
+  .index("by_embedder", ["embedder"]);
+
+/** The texts that vectors of such an index were made from; those of messages are the messages. */
+const keptTexts = defineTable({
+  indexName: v.string(),
+  id: v.string(),
+  text: v.string(),
+})
+  .index("by_index_id", ["indexName", "id"])
+  // by_index_id begins the same; this one is in creation order.
+  // eslint-disable-next-line @convex-dev/no-duplicate-indexes
+  .index("by_index", ["indexName"]);
+
+/**
+ * Texts whose vector is missing or out of date. A row is new, and so is its ticket, whenever the
+ * text changes; it is claimed for a while by the worker that embeds the text, and goes in the
+ * transaction that stores the vector. `order` says which is the newest, in milliseconds.
+ */
+const embeddingQueue = defineTable({
+  indexName: v.string(),
+  id: v.string(),
+  ticket: v.number(),
+  messageId: v.optional(v.id("mastra_messages")),
+  claimedUntil: v.number(),
+  order: v.number(),
+})
+  .index("by_index_id", ["indexName", "id"])
+  // by_index_id begins the same; this one is in creation order.
+  // eslint-disable-next-line @convex-dev/no-duplicate-indexes
+  .index("by_index", ["indexName"])
+  .index("by_claim", ["indexName", "claimedUntil", "order"])
+  .index("by_ticket", ["ticket"]);
+
+/**
+ * Indexes whose texts are still being put into that queue, the newest first: those created before
+ * `before` (a `_creationTime`) are not there yet.
+ */
+const queueings = defineTable({
+  indexName: v.string(),
+  before: v.number(),
+}).index("by_index", ["indexName"]);
+
+/**
+ * What is noted of messages and threads beside their rows: when they expire, in milliseconds since
+ * the epoch, and which other message took the place of one in what is searched.
+ */
+const notes = defineTable({
+  of: v.union(v.literal("mastra_messages"), v.literal("mastra_threads")),
+  id: v.string(),
+  expiresAt: v.optional(v.number()),
+  supersededBy: v.optional(v.string()),
+})
+  .index("by_record", ["of", "id"])
+  .index("by_expiry", ["expiresAt"])
+  .index("by_successor", ["supersededBy"]);
+
+/**
+ * Deleted messages and threads that can be asked back until `purgeAt`: the row as JSON text, what
+ * was noted of it, and the resource that may ask. A message that went with its thread comes back
+ * with it. What one document has no room for stands in `memory_trash_parts`, in order.
+ */
+const trash = defineTable({
+  of: v.union(v.literal("mastra_messages"), v.literal("mastra_threads")),
+  id: v.string(),
+  owner: v.string(),
+  threadId: v.string(),
+  withThread: v.boolean(),
+  row: v.string(),
+  hasParts: v.boolean(),
+  expiresAt: v.optional(v.number()),
+  supersededBy: v.optional(v.string()),
+  supersedes: v.array(v.string()),
+  purgeAt: v.number(),
+})
+  .index("by_record", ["of", "id", "owner"])
+  .index("by_thread", ["threadId", "owner", "withThread"])
+  .index("by_purge", ["purgeAt"]);
+
+const trashParts = defineTable({
+  trashId: v.id("memory_trash"),
+  text: v.string(),
+}).index("by_trash", ["trashId"]);
 
 /** Every table, by its name. */
 export const memoryTables = {
@@ -160,6 +270,13 @@ export const memoryTables = {
   memory_removals: removals,
   memory_vector_removals: vectorRemovals,
   memory_vector_scans: vectorScans,
+  memory_bound_indexes: boundIndexes,
+  memory_kept_texts: keptTexts,
+  memory_embedding_queue: embeddingQueue,
+  memory_queueings: queueings,
+  memory_notes: notes,
+  memory_trash: trash,
+  memory_trash_parts: trashParts,
 
   memory_vectors_256: nativeVectors(256),
   memory_vectors_384: nativeVectors(384),

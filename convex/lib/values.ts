@@ -6,6 +6,7 @@ import {
   FIELD_NAME_CHARS_MAX,
   OBJECT_FIELDS_MAX,
 } from "./limits";
+import { quoted } from "./quoted";
 
 /** An object whose members nobody has checked. */
 export type UncheckedObject = Readonly<Record<string, unknown>>;
@@ -111,13 +112,11 @@ function checkName(name: string, where: string): void {
   }
 }
 
-/** Text in single quotes, characters beyond printable ASCII escaped, for an error message. */
-export function quoted(text: string): string {
-  const escaped = text.replace(
-    /[^ -~]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
-  return `'${escaped}'`;
+/** Members whose value is `undefined` left out. */
+export function present<Fields extends UncheckedObject>(fields: Fields): Fields {
+  return Object.fromEntries(
+    Object.entries(fields).filter(([, value]) => value !== undefined),
+  ) as Fields;
 }
 
 /** The bytes of a text in UTF-8. */

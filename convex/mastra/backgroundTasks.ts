@@ -6,10 +6,10 @@
  * Changing a row removes the old copy; changing an old copy changes it where it is.
  */
 import type { Doc } from "../_generated/dataModel";
-import type { WritableDocuments } from "../lib/documents";
 import { readEach } from "../lib/groups";
 import { DELETE_BATCH_ROWS, QUERY_ROWS_MAX } from "../lib/limits";
 import type { UncheckedObject } from "../lib/values";
+import type { FollowedDocuments } from "../memory/lib/followed";
 import {
   filtersArgument,
   limitArgument,
@@ -49,7 +49,7 @@ export class BackgroundTaskRoute extends TypedRoute<typeof TABLE> {
   private readonly legacy: GenericRoute;
 
   constructor(
-    documents: WritableDocuments,
+    documents: FollowedDocuments,
     name: string,
     operations: ReadonlyMap<unknown, TableOperation>,
   ) {

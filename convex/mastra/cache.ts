@@ -6,9 +6,16 @@
  * removed a few items at a time: the answer says `hasMore`, the row is a tombstone meanwhile, and
  * the caller repeats its call.
  */
-import type { Doc } from "../_generated/dataModel";
 import type { Infer } from "convex/values";
 import { internalMutation } from "../_generated/server";
+import {
+  type CacheRow as Row,
+  isExpired,
+  ITEMS,
+  itemsOf,
+  KEYS,
+  removeKey,
+} from "../lib/cacheRows";
 import type { WritableDocuments } from "../lib/documents";
 import { invalidArgument, limitExceeded } from "../lib/errors";
 import { ARRAY_ELEMENTS_MAX, CACHE_DELETE_ITEMS_MAX } from "../lib/limits";
@@ -16,11 +23,8 @@ import { wireReply, wireRequest } from "../lib/validators";
 import { following } from "../memory/lib/followed";
 import { SoftRefusal, type Reply, type Request } from "./requests";
 
-const KEYS = "mastra_cache";
-const ITEMS = "mastra_cache_list_items";
 const AGAIN: Reply = { ok: true, hasMore: true };
 
-type Row = Doc<typeof KEYS>;
 type Operation = (documents: WritableDocuments, request: Request) => Promise<Reply>;
 
 /** Run one cache request. */
@@ -51,7 +55,7 @@ async function get(documents: WritableDocuments, request: Request): Promise<Repl
 async function set(documents: WritableDocuments, request: Request): Promise<Reply> {
   const row = await rowOf(documents, request);
   const inTheWay = row !== null && (row.kind !== "value" || isExpired(row));
-  if (inTheWay && (await remove(documents, keyOf(request), row))) return AGAIN;
+  if (inTheWay && (await removeKey(documents, keyOf(request), row))) return AGAIN;
   const record = { ...recordOf(request, "value"), value: jsonOf(request["value"]) };
   await documents.upsert(KEYS, record, inTheWay ? null : row);
   return { ok: true };
@@ -113,29 +117,28 @@ async function increment(documents: WritableDocuments, request: Request): Promis
   return { ok: true, result: counter };
 }
 
-async function removeKey(documents: WritableDocuments, request: Request): Promise<Reply> {
+async function deleteKey(documents: WritableDocuments, request: Request): Promise<Reply> {
   const row = await rowOf(documents, request);
-  return { ok: true, hasMore: await remove(documents, keyOf(request), row) };
+  return { ok: true, hasMore: await removeKey(documents, keyOf(request), row) };
 }
 
 async function clear(documents: WritableDocuments, request: Request): Promise<Reply> {
   const range = { index: "by_key_prefix", equals: [prefixOf(request)] };
-  const rows = await documents.take(KEYS, range, CACHE_DELETE_ITEMS_MAX + 1);
-  const items = await documents.take(ITEMS, range, CACHE_DELETE_ITEMS_MAX + 1);
+  const { rows, hasMore: moreRows } = await documents.some(KEYS, range, CACHE_DELETE_ITEMS_MAX);
   if (rows.length === 0) {
-    for (const item of items.slice(0, CACHE_DELETE_ITEMS_MAX)) {
-      await documents.delete(ITEMS, item);
-    }
-    return { ok: true, hasMore: items.length > CACHE_DELETE_ITEMS_MAX };
+    const { rows: items, hasMore } = await documents.some(ITEMS, range, CACHE_DELETE_ITEMS_MAX);
+    for (const item of items) await documents.delete(ITEMS, item);
+    return { ok: true, hasMore };
   }
-  for (const row of rows.slice(0, CACHE_DELETE_ITEMS_MAX)) {
+  const hasItems = (await documents.first(ITEMS, range)) !== null;
+  for (const row of rows) {
     if (row.kind === "list" || row.kind === "deleted") {
-      const hasMore = await remove(documents, row.key, row);
-      return { ok: true, hasMore: hasMore || rows.length > 1 || items.length > 0 };
+      const hasMore = await removeKey(documents, row.key, row);
+      return { ok: true, hasMore: hasMore || moreRows || rows.length > 1 || hasItems };
     }
     await documents.delete(KEYS, row);
   }
-  return { ok: true, hasMore: rows.length > CACHE_DELETE_ITEMS_MAX || items.length > 0 };
+  return { ok: true, hasMore: moreRows || hasItems };
 }
 
 const OPERATIONS: ReadonlyMap<unknown, Operation> = new Map<unknown, Operation>([
@@ -145,7 +148,7 @@ const OPERATIONS: ReadonlyMap<unknown, Operation> = new Map<unknown, Operation>(
   ["listPush", listPush],
   ["listFromTo", listFromTo],
   ["increment", increment],
-  ["delete", removeKey],
+  ["delete", deleteKey],
   ["clear", clear],
 ]);
 
@@ -155,14 +158,6 @@ async function rowOf(documents: WritableDocuments, request: Request): Promise<Ro
   return await documents.first(KEYS, { index: "by_key", equals: [keyOf(request)] });
 }
 
-function itemsOf(key: string) {
-  return { index: "by_key_index", equals: [key] };
-}
-
-function isExpired({ expiresAt }: Row): boolean {
-  return expiresAt !== null && expiresAt <= Date.now();
-}
-
 /** The key's live row; a dead one is removed, which may have to go on in another call. */
 async function liveRow(
   documents: WritableDocuments,
@@ -170,22 +165,7 @@ async function liveRow(
 ): Promise<{ row: Row | null; hasMore: boolean }> {
   const row = await rowOf(documents, request);
   if (row === null || (row.kind !== "deleted" && !isExpired(row))) return { row, hasMore: false };
-  return { row: null, hasMore: await remove(documents, keyOf(request), row) };
-}
-
-/** Remove a key, some list items at a time; say whether there is more to remove. */
-async function remove(
-  documents: WritableDocuments,
-  key: string,
-  row: Row | null,
-): Promise<boolean> {
-  const items = await documents.take(ITEMS, itemsOf(key), CACHE_DELETE_ITEMS_MAX + 1);
-  const hasMore = items.length > CACHE_DELETE_ITEMS_MAX;
-  for (const item of items.slice(0, CACHE_DELETE_ITEMS_MAX)) await documents.delete(ITEMS, item);
-  if (row === null) return hasMore;
-  if (!hasMore) await documents.delete(KEYS, row);
-  else if (row.kind !== "deleted") await documents.patch(KEYS, row, { kind: "deleted" });
-  return hasMore;
+  return { row: null, hasMore: await removeKey(documents, keyOf(request), row) };
 }
 
 function countIn(row: Row, kind: Row["kind"], wording: string): number {

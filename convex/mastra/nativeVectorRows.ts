@@ -1,6 +1,7 @@
 /** Rows of a table that a native-vector config names: its fields are known at run time only. */
 import type { DatabaseReader, DatabaseWriter } from "../_generated/server";
 import { getDocumentSize, type Value } from "convex/values";
+import type { DynamicWriter } from "../lib/documents";
 import { limitExceeded } from "../lib/errors";
 import {
   DOCUMENT_BYTES_MAX,
@@ -8,7 +9,7 @@ import {
   READ_BYTES_MAX,
   WRITTEN_BYTES_MAX,
 } from "../lib/limits";
-import { check, isObject, type UncheckedObject } from "../lib/values";
+import { check, isObject, present, type UncheckedObject } from "../lib/values";
 
 /** A row of the table, as it is stored. */
 export type VectorRow = Record<string, Value> & { _id: string };
@@ -49,11 +50,6 @@ interface DynamicReader {
       range: (q: { eq(field: string, value: Value): unknown }) => unknown,
     ): { first(): Promise<VectorRow | null> };
   };
-}
-interface DynamicWriter {
-  insert(table: string, row: UncheckedObject): Promise<string>;
-  patch(table: string, id: string, changes: UncheckedObject): Promise<void>;
-  delete(table: string, id: string): Promise<void>;
 }
 
 /** One table's rows within one call, of which it counts what it reads and writes. */
@@ -197,8 +193,4 @@ export class VectorRows {
     }
     return row;
   }
-}
-
-function present(fields: UncheckedObject): UncheckedObject {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
 }

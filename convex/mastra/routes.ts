@@ -8,6 +8,8 @@ import { DELETE_BATCH_ROWS, LOAD_MANY_IDS_MAX, QUERY_ROWS_MAX } from "../lib/lim
 import { indexesOf } from "../lib/rowCheck";
 import type { MemoryTable } from "../lib/tables";
 import { isObject, type UncheckedObject } from "../lib/values";
+import type { FollowedDocuments } from "../memory/lib/followed";
+import { dropAll, takeAway } from "../memory/lib/trash";
 import {
   asKey,
   filtersArgument,
@@ -34,9 +36,6 @@ export interface TableOperation {
    */
   readonly hard?: boolean;
 }
-
-/** Messages of one `deleteMany` whose search texts go with them; those of more go soon after. */
-const TEXTS_INLINE_MAX = 1000;
 
 type Operation = (route: Route<MemoryTable>, request: Request) => Promise<Reply>;
 
@@ -98,7 +97,18 @@ export abstract class Route<Table extends MemoryTable> {
 
   /** The oldest rows. */
   async rows(limit: number): Promise<Doc<Table>[]> {
-    return await this.documents.take(this.table, this.all, limit);
+    const rows: Doc<Table>[] = [];
+    if (limit <= 0) return rows;
+    for await (const row of this.documents.scan(this.table, this.all)) {
+      if (!(await this.isHidden(row))) rows.push(row);
+      if (rows.length >= limit) break;
+    }
+    return rows;
+  }
+
+  /** Whether a row is as if it were not there. */
+  protected async isHidden(_row: Doc<Table>): Promise<boolean> {
+    return false;
   }
 
   // --- Operations
@@ -152,7 +162,7 @@ export abstract class Route<Table extends MemoryTable> {
     const wanted = Object.entries(keys).map(([field, value]) => ({ field, value }));
     let read = 0;
     for await (const row of this.documents.scan(this.table, this.all)) {
-      if (matches(this.show(row), wanted)) return row;
+      if (matches(this.show(row), wanted) && !(await this.isHidden(row))) return row;
       read += 1;
       if (read >= QUERY_ROWS_MAX) break;
     }
@@ -211,14 +221,16 @@ export function fewIds(request: Request): Set<unknown> {
 export class TypedRoute<Table extends MemoryTable> extends Route<Table> {
   protected readonly all: Range = {};
   protected readonly missingId = "Record is missing an id";
+  /** Rows that were looked for and are as if they were not there, by their ids. */
+  private readonly hidden = new Map<unknown, Doc<Table>>();
 
   constructor(
-    documents: WritableDocuments,
+    protected readonly followed: FollowedDocuments,
     table: Table,
     private readonly name: string,
     private readonly operations: ReadonlyMap<unknown, TableOperation>,
   ) {
-    super(documents, table);
+    super(followed, table);
   }
 
   protected override async runSpecial(request: Request): Promise<Reply> {
@@ -231,10 +243,31 @@ export class TypedRoute<Table extends MemoryTable> extends Route<Table> {
   }
 
   async find(id: unknown): Promise<Doc<Table> | null> {
-    return await this.documents.first(this.table, byRecordId(id));
+    const row = await this.documents.first(this.table, byRecordId(id));
+    if (row === null || !(await this.isHidden(row))) return row;
+    this.hidden.set(id, row);
+    return null;
+  }
+
+  /** Whether it is a message whose thread is gone, and which only waits to be removed. */
+  protected override async isHidden(row: Doc<Table>): Promise<boolean> {
+    return await this.followed.isGone(this.table, row);
+  }
+
+  /** Delete the oldest rows, a batch at a time, and what is kept of deleted ones. */
+  override async clear(): Promise<Reply> {
+    const { table } = this;
+    const isKept = table === "mastra_messages" || table === "mastra_threads";
+    const moreKept = isKept && (await dropAll(this.followed, table));
+    const reply = await super.clear();
+    return moreKept ? { ...reply, hasMore: true } : reply;
   }
 
   protected async put(record: UncheckedObject, found: Doc<Table> | null): Promise<void> {
+    const hidden = found === null ? this.hidden.get(record["id"]) : undefined;
+    if (hidden !== undefined && this.table === "mastra_messages") {
+      await takeAway(this.followed, hidden as unknown as Doc<"mastra_messages">);
+    }
     await this.documents.upsert(this.table, record, found);
   }
 
@@ -263,11 +296,6 @@ export class TypedRoute<Table extends MemoryTable> extends Route<Table> {
     return await super.findByKeys(keys);
   }
 
-  override async deleteMany(request: Request): Promise<Reply> {
-    if (idsArgument(request).length > TEXTS_INLINE_MAX) this.documents.deferTexts();
-    return await super.deleteMany(request);
-  }
-
   override async queryTable(request: Request): Promise<Reply> {
     return rowsReply(await this.matchingRows(request));
   }
@@ -284,7 +312,7 @@ export class TypedRoute<Table extends MemoryTable> extends Route<Table> {
     const found: UncheckedObject[] = [];
     if (most === 0) return found;
     for await (const row of this.documents.scan(this.table, range)) {
-      if (!matches(row, rest)) continue;
+      if (!matches(row, rest) || (await this.isHidden(row))) continue;
       found.push(row);
       if (found.length >= most) break;
     }

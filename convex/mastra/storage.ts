@@ -7,15 +7,13 @@
  * On the routes of vectors and of background tasks a refusal is answered softly
  * (`{ok: false, error}`), elsewhere the call fails. Either way nothing of it is kept.
  */
-import { v, type Infer } from "convex/values";
-import type { Id } from "../_generated/dataModel";
+import type { Infer } from "convex/values";
 import { internal } from "../_generated/api";
 import { internalMutation, type MutationCtx } from "../_generated/server";
-import { WritableDocuments } from "../lib/documents";
 import { isRefusal } from "../lib/errors";
 import { memoryTables, type MemoryTable } from "../lib/tables";
 import { wireReply, wireRequest } from "../lib/validators";
-import { following } from "../memory/lib/followed";
+import { type FollowedDocuments, following } from "../memory/lib/followed";
 import { BackgroundTaskRoute } from "./backgroundTasks";
 import { MEMORY_OPERATIONS } from "./memoryOperations";
 import { OBSERVATION_OPERATIONS } from "./observations";
@@ -56,9 +54,6 @@ const TABLE_OPERATIONS: ReadonlyMap<unknown, TableOperation> = new Map(
 /** Operations of every table that only read. */
 const READS = new Set<unknown>(["load", "loadMany", "queryTable"]);
 
-/** Search texts that one call of `removeTexts` takes. */
-const TEXTS_BATCH = 1000;
-
 /** Run one storage request. */
 export const handle = internalMutation({
   args: wireRequest,
@@ -84,28 +79,13 @@ export const attempt = internalMutation({
   handler: async (ctx, request: Request): Promise<Answer> => await run(ctx, request),
 });
 
-/** Remove the search texts of messages that are gone. `handle` schedules this. */
-export const removeTexts = internalMutation({
-  args: { messageIds: v.array(v.id("mastra_messages")) },
-  returns: v.null(),
-  handler: async (ctx, { messageIds }) => {
-    const documents = new WritableDocuments(ctx.db);
-    for (const messageId of messageIds) await documents.removeText(messageId);
-    return null;
-  },
-});
-
 async function run(ctx: MutationCtx, request: Request): Promise<Answer> {
   const { tableName: name } = request;
   if (typeof name !== "string") {
     return { ok: false, error: "Cannot read properties of undefined (reading 'startsWith')" };
   }
   try {
-    return await following(ctx, async (documents) => {
-      const reply = await routeOf(documents, name).run(request);
-      await removeTextsLater(ctx, documents.textsToRemove);
-      return reply;
-    });
+    return await following(ctx, (documents) => routeOf(documents, name).run(request));
   } catch (error) {
     // An operation that answers softly does so before it writes anything.
     if (error instanceof SoftRefusal) return { ok: false, error: error.message };
@@ -113,17 +93,7 @@ async function run(ctx: MutationCtx, request: Request): Promise<Answer> {
   }
 }
 
-async function removeTextsLater(
-  ctx: MutationCtx,
-  texts: readonly Id<"mastra_messages">[],
-): Promise<void> {
-  for (let at = 0; at < texts.length; at += TEXTS_BATCH) {
-    const messageIds = texts.slice(at, at + TEXTS_BATCH);
-    await ctx.scheduler.runAfter(0, internal.mastra.storage.removeTexts, { messageIds });
-  }
-}
-
-function routeOf(documents: WritableDocuments, name: string): Route<MemoryTable> {
+function routeOf(documents: FollowedDocuments, name: string): Route<MemoryTable> {
   if (name === BACKGROUND_TASKS) {
     return new BackgroundTaskRoute(documents, name, TABLE_OPERATIONS);
   }

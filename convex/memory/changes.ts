@@ -4,7 +4,7 @@ import { internalQuery } from "../_generated/server";
 import { Documents } from "../lib/documents";
 import { CHANGES_PAGE_MAX } from "../lib/limits";
 import { optionalText, vText, whole } from "./lib/arguments";
-import { lastNumber, type Numbered, waiting } from "./lib/history";
+import { firstNumber, lastNumber, type Numbered, waiting } from "./lib/history";
 
 const vChange = v.object({
   sequence: v.number(),
@@ -15,10 +15,14 @@ const vChange = v.object({
   resourceId: v.optional(v.string()),
 });
 
-/** Return the writes after a sequence number, oldest first, and the newest number there is. */
+/**
+ * Return the writes after a sequence number, oldest first, and the oldest and the newest number
+ * there is. The oldest are forgotten in time: whoever has read less far than just before `first`
+ * has missed some, and starts over from the rows themselves.
+ */
 export const list = internalQuery({
   args: { after: v.number(), limit: v.number(), resourceId: vText },
-  returns: v.object({ changes: v.array(vChange), last: v.number() }),
+  returns: v.object({ changes: v.array(vChange), first: v.number(), last: v.number() }),
   handler: async (ctx, args) => {
     const documents = new Documents(ctx.db);
     const after = whole(args.after, "after", 0, 2 ** 53);
@@ -39,6 +43,7 @@ export const list = internalQuery({
         const { table, id, kind, threadId, resourceId } = change;
         return { sequence, table, id, kind, threadId, resourceId };
       }),
+      first: await firstNumber(documents, last),
       last: last + unnumbered.length,
     };
   },

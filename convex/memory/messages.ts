@@ -2,31 +2,32 @@
 import { type Value, v } from "convex/values";
 import type { Doc } from "../_generated/dataModel";
 import { internalMutation, internalQuery } from "../_generated/server";
-import { Documents } from "../lib/documents";
-import { conflict, invalidArgument, notFound } from "../lib/errors";
-import { NEIGHBOURS_MAX, PAGE_MESSAGES_MAX, SAVE_MESSAGES_MAX } from "../lib/limits";
-import { messageText } from "../lib/messageText";
-import { isObject, type UncheckedObject } from "../lib/values";
+import { byRecordId, Documents } from "../lib/documents";
+import { invalidArgument, notFound } from "../lib/errors";
+import { NEIGHBOURS_MAX, PAGE_MESSAGES_MAX } from "../lib/limits";
+import { quoted } from "../lib/quoted";
+import { changedContent, messageText } from "../lib/messageText";
 import {
   choice,
   given,
   idsOf,
   nowIso,
-  type Of,
+  object,
   optionalText,
   text,
+  time,
+  vAny,
   vNumber,
   vText,
   whole,
 } from "./lib/arguments";
-import { equal } from "./lib/conditions";
 import { readCursor, writeCursor } from "./lib/cursors";
+import { setExpiry } from "./lib/expiries";
 import { type FollowedDocuments, following } from "./lib/followed";
-import { quoted } from "./lib/quoted";
+import { marksOf, vMarks } from "./lib/notes";
 import {
   findMessage,
   findThread,
-  noThread,
   PAGE_BYTES_MAX,
   PLACE_KINDS,
   placeIn,
@@ -35,21 +36,16 @@ import {
   vMessageDoc,
   vThreadDoc,
 } from "./lib/rows";
+import { saveMessages, vSaved, vThread } from "./lib/saving";
 import { messagesOf, neighbours, placeOf } from "./lib/threadMessages";
+import { makeRoomFor } from "./lib/threadRemoval";
+import { discard, type Discarded, discarded, drop, putBack } from "./lib/trash";
 
 /** Message ids one call takes. */
 const IDS_MAX = 100;
 
 type Message = Doc<"mastra_messages">;
-type Status = "stored" | "unchanged" | "replaced";
 
-const vThread = v.object({
-  id: v.string(),
-  resourceId: v.string(),
-  title: vText,
-  metadata: v.optional(v.any()),
-});
-const vStatus = v.union(v.literal("stored"), v.literal("unchanged"), v.literal("replaced"));
 
 /** Store messages, and their thread if it is new, in one transaction. */
 export const save = internalMutation({
@@ -58,32 +54,14 @@ export const save = internalMutation({
     thread: given(vThread),
     onExisting: vText,
     now: vText,
+    expiries: vAny,
+    supersedes: vAny,
   },
-  returns: v.object({
-    results: v.array(v.object({ id: v.string(), status: vStatus, createdAt: v.string() })),
-    threadCreated: v.boolean(),
-    threads: v.array(v.string()),
-  }),
+  returns: vSaved,
   handler: async (ctx, args) =>
     await following(ctx, async (documents) => {
-      const records = recordsOf(args.messages);
       const replace = choice(args.onExisting, "onExisting", ["keep", "replace"]) === "replace";
-      const now = nowIso(args.now);
-      const threadCreated = await beginThread(documents, args.thread, now);
-      const touched = new Set<string>();
-      const results: { id: string; status: Status; createdAt: string }[] = [];
-      for (const record of records) {
-        const { status, row } = await saveOne(documents, record, replace);
-        results.push({ id: row.id, status, createdAt: row.createdAt });
-        if (status !== "unchanged") touched.add(row.thread_id);
-      }
-      for (const threadId of touched) {
-        const thread = await findThread(documents, threadId, undefined);
-        if (thread !== null && thread.updatedAt !== now) {
-          await documents.patch("mastra_threads", thread, { updatedAt: now });
-        }
-      }
-      return { results, threadCreated, threads: [...touched] };
+      return await saveMessages(documents, args, replace, nowIso(args.now));
     }),
 });
 
@@ -104,6 +82,7 @@ export const page = internalQuery({
     thread: vThreadDoc,
     messages: v.array(vMessageDoc),
     cursor: v.union(v.string(), v.null()),
+    marks: vMarks,
   }),
   handler: async (ctx, args) => {
     const documents = new Documents(ctx.db);
@@ -137,7 +116,7 @@ export const page = internalQuery({
     }
     const ends = !more || last === undefined;
     const cursor = ends ? null : writeCursor(question, placeParts(placeOf(last as Message)));
-    return { thread, messages: taken, cursor };
+    return { thread, messages: taken, cursor, marks: await marksOf(documents, taken) };
   },
 });
 
@@ -154,24 +133,20 @@ export const around = internalQuery({
     thread: v.union(vThreadDoc, v.null()),
     messages: v.array(vMessageDoc),
     index: v.number(),
+    marks: vMarks,
   }),
   handler: async (ctx, args) => {
     const documents = new Documents(ctx.db);
     const before = whole(args.before, "before", 0, NEIGHBOURS_MAX);
     const after = whole(args.after, "after", 0, NEIGHBOURS_MAX);
-    const messageId = text(args.messageId, "messageId");
-    const scope = optionalText(args.resourceId, "resourceId");
-    const threadId = optionalText(args.threadId, "threadId");
-    const message = await findMessage(documents, messageId, scope);
-    if (message === null || (threadId !== undefined && message.thread_id !== threadId)) {
-      const where = threadId === undefined ? "." : " in this thread.";
-      throw notFound(`There is no message ${quoted(messageId)}${where}`);
-    }
+    const message = await messageNamed(documents, args);
     const { earlier, later } = await neighbours(documents, message, before, after);
+    const messages = [...earlier, message, ...later];
     return {
       thread: await findThread(documents, message.thread_id, undefined),
-      messages: [...earlier, message, ...later],
+      messages,
       index: earlier.length,
+      marks: await marksOf(documents, messages),
     };
   },
 });
@@ -179,7 +154,7 @@ export const around = internalQuery({
 /** Return messages by id, in the order asked for; absent ones are left out. */
 export const get = internalQuery({
   args: { ids: v.array(v.string()), resourceId: vText },
-  returns: v.object({ messages: v.array(vMessageDoc) }),
+  returns: v.object({ messages: v.array(vMessageDoc), marks: vMarks }),
   handler: async (ctx, args) => {
     const documents = new Documents(ctx.db);
     const scope = optionalText(args.resourceId, "resourceId");
@@ -188,113 +163,147 @@ export const get = internalQuery({
       const message = await findMessage(documents, id, scope);
       if (message !== null) messages.push(message);
     }
-    return { messages };
+    return { messages, marks: await marksOf(documents, messages) };
   },
 });
 
-/** Delete messages by id; say which there were. */
+/**
+ * Change what a message says, its metadata, or when it expires; the rest stays.
+ */
+export const update = internalMutation({
+  args: {
+    messageId: v.string(),
+    threadId: vText,
+    resourceId: vText,
+    text: vText,
+    metadata: vAny,
+    expiresAt: vAny,
+    now: vText,
+  },
+  returns: v.object({ message: vMessageDoc, marks: vMarks }),
+  handler: async (ctx, args) =>
+    await following(ctx, async (documents) => {
+      let message = await messageNamed(documents, args);
+      const said = optionalText(args.text, "text");
+      const members = (args.metadata as Value | undefined) ?? undefined;
+      const metadata = members === undefined ? undefined : object(members, "metadata");
+      const isChanged = said !== undefined || metadata !== undefined;
+      if (args.expiresAt !== undefined) {
+        const at = time(args.expiresAt, "expiresAt");
+        await setExpiry(documents, "mastra_messages", message.id, at);
+      } else if (!isChanged) {
+        throw invalidArgument("Give text, metadata or expiresAt to change.");
+      }
+      if (isChanged) {
+        const content = changedContent(message.content, said, metadata);
+        message = await documents.patch("mastra_messages", message, { content });
+        const thread = await findThread(documents, message.thread_id, undefined);
+        const updatedAt = nowIso(args.now);
+        if (thread !== null) await documents.patch("mastra_threads", thread, { updatedAt });
+      }
+      return { message, marks: await marksOf(documents, [message]) };
+    }),
+});
+
+/** Delete messages by id; say which there were. With `purgeAt` they can be restored until then. */
 export const remove = internalMutation({
-  args: { ids: v.array(v.string()), threadId: vText, resourceId: vText },
+  args: { ids: v.array(v.string()), threadId: vText, resourceId: vText, purgeAt: vAny },
   returns: v.object({ removed: v.array(v.string()) }),
   handler: async (ctx, args) =>
     await following(ctx, async (documents) => {
       const scope = optionalText(args.resourceId, "resourceId");
       const threadId = optionalText(args.threadId, "threadId");
+      const purgeAt = time(args.purgeAt, "purgeAt");
       const removed: string[] = [];
       for (const id of idsOf(args.ids, IDS_MAX)) {
         const message = await findMessage(documents, id, scope);
-        if (message === null) continue;
-        if (threadId !== undefined && message.thread_id !== threadId) continue;
-        await documents.delete("mastra_messages", message);
+        const found =
+          message ??
+          (purgeAt === undefined
+            ? await discarded(documents, "mastra_messages", id, scope)
+            : null);
+        if (found === null || (threadId !== undefined && threadOf(found) !== threadId)) continue;
+        if ("purgeAt" in found) await drop(documents, found);
+        else if (purgeAt === undefined) await documents.delete("mastra_messages", found);
+        else {
+          const owner = await ownerOf(documents, found);
+          await discard(documents, "mastra_messages", found, purgeAt, { owner });
+        }
         removed.push(id);
       }
       return { removed };
     }),
 });
 
-// --- Saving
+/**
+ * Bring back deleted messages that are still kept; say which.
+ *
+ * Their thread has to be there. What went with it comes back with it.
+ */
+export const restore = internalMutation({
+  args: { ids: v.array(v.string()), resourceId: vText },
+  returns: v.object({ restored: v.array(v.string()) }),
+  handler: async (ctx, args) =>
+    await following(ctx, async (documents) => {
+      const scope = optionalText(args.resourceId, "resourceId");
+      const restored: string[] = [];
+      for (const id of idsOf(args.ids, IDS_MAX)) {
+        const item = await discarded(documents, "mastra_messages", id, scope);
+        if (item === null || !(await mayComeBack(documents, item, scope))) continue;
+        await putBack(documents, item);
+        restored.push(id);
+      }
+      return { restored };
+    }),
+});
 
-/** Create the thread the messages belong to, if it is new; say whether it was. */
-async function beginThread(
+/**
+ * The message that a call names.
+ *
+ * @throws `not_found` when there is none, in its thread if it names one.
+ */
+async function messageNamed(
+  documents: Documents,
+  args: {
+    readonly messageId: string;
+    readonly threadId?: string | null | undefined;
+    readonly resourceId?: string | null | undefined;
+  },
+): Promise<Message> {
+  const messageId = text(args.messageId, "messageId");
+  const scope = optionalText(args.resourceId, "resourceId");
+  const threadId = optionalText(args.threadId, "threadId");
+  const message = await findMessage(documents, messageId, scope);
+  if (message === null || (threadId !== undefined && message.thread_id !== threadId)) {
+    const where = threadId === undefined ? "." : " in this thread.";
+    throw notFound(`There is no message ${quoted(messageId)}${where}`);
+  }
+  return message;
+}
+
+// --- The trash
+
+function threadOf(found: Message | Discarded): string {
+  return "purgeAt" in found ? found.threadId : found.thread_id;
+}
+
+/** The resource a message belongs to: its own, else that of its thread, else none. */
+async function ownerOf(documents: Documents, message: Message): Promise<string> {
+  if (message.resourceId !== undefined) return message.resourceId;
+  const thread = await documents.first("mastra_threads", byRecordId(message.thread_id));
+  return thread?.resourceId ?? "";
+}
+
+async function mayComeBack(
   documents: FollowedDocuments,
-  thread: Of<typeof vThread> | null | undefined,
-  now: string,
+  item: Discarded,
+  scope: string | undefined,
 ): Promise<boolean> {
-  if (thread === undefined || thread === null) return false;
-  const id = text(thread.id, "id");
-  const resourceId = text(thread.resourceId, "resourceId");
-  const found = await findThread(documents, id, undefined);
-  if (found !== null) {
-    if (found.resourceId !== resourceId) throw noThread(id);
-    return false;
-  }
-  await documents.insert("mastra_threads", {
-    id,
-    resourceId,
-    title: thread.title ?? "",
-    metadata: (thread.metadata as Value | undefined) ?? {},
-    createdAt: now,
-    updatedAt: now,
-  });
-  return true;
-}
-
-/** A message to save: an object whose id is there and whose other fields nobody has checked. */
-type MessageRecord = UncheckedObject & { readonly id: Value };
-
-async function saveOne(
-  documents: FollowedDocuments,
-  record: MessageRecord,
-  replace: boolean,
-): Promise<{ status: Status; row: Message }> {
-  const range = { index: "by_record_id", equals: [record.id] };
-  const found = await documents.first("mastra_messages", range);
-  if (found === null || (await documents.isGone("mastra_messages", found))) {
-    if (found !== null) await documents.delete("mastra_messages", found);
-    await documents.insert("mastra_messages", record);
-    return { status: "stored", row: record as unknown as Message };
-  }
-  if (replace) {
-    return { status: "replaced", row: await documents.patch("mastra_messages", found, record) };
-  }
-  if (!isSame(found, record)) {
-    throw conflict(
-      `A message with id ${quoted(found.id)} is already stored with other content. Use ` +
-        "another message id, or leave it out to have one made.",
-    );
-  }
-  return { status: "unchanged", row: found };
-}
-
-function isSame(stored: Message, record: MessageRecord): boolean {
-  const { content, thread_id: threadId, role } = record;
-  if (stored.thread_id !== threadId || stored.role !== role) return false;
-  return stored.content === content || isSameJson(stored.content, content);
-}
-
-function isSameJson(left: string, right: unknown): boolean {
-  if (typeof right !== "string") return false;
-  try {
-    return equal(JSON.parse(left) as Value, JSON.parse(right) as Value);
-  } catch {
-    return false;
-  }
-}
-
-function recordsOf(messages: readonly unknown[]): MessageRecord[] {
-  if (messages.length < 1 || messages.length > SAVE_MESSAGES_MAX) {
-    throw invalidArgument(`messages must be an array of 1 to ${SAVE_MESSAGES_MAX} messages.`);
-  }
-  messages.forEach((record, position) => {
-    if (!isObject(record) || !record["id"]) {
-      throw invalidArgument(`messages[${position}] must be an object with an id.`);
-    }
-  });
-  const records = messages as MessageRecord[];
-  if (new Set(records.map(({ id }) => id)).size < records.length) {
-    throw invalidArgument("messages holds the same id twice; each message needs its own.");
-  }
-  return records;
+  const { threadId, owner, withThread } = item;
+  if ((await findThread(documents, threadId, scope)) === null) return false;
+  const isThreadKept =
+    withThread && (await discarded(documents, "mastra_threads", threadId, owner)) !== null;
+  return !isThreadKept && (await makeRoomFor(documents, item));
 }
 
 /** The characters of a text, where JavaScript's `length` counts those beyond 16 bits twice. */

@@ -2,6 +2,7 @@
 import { v } from "convex/values";
 import { internalQuery } from "../_generated/server";
 import { Documents } from "../lib/documents";
+import { VECTOR_INDEXES_MAX } from "../lib/limits";
 import { optionalText, vText } from "./lib/arguments";
 import { countOf, keys } from "./lib/counts";
 import { lastNumber, waiting } from "./lib/history";
@@ -11,20 +12,34 @@ export const FUNCTIONS_VERSION = "1";
 
 const FUNCTIONS: readonly string[] = [
   "memory/changes:list",
+  "memory/embeddings:begin",
+  "memory/embeddings:claim",
+  "memory/embeddings:reembed",
+  "memory/embeddings:release",
+  "memory/embeddings:status",
+  "memory/embeddings:store",
+  "memory/forgetting:sweep",
   "memory/messages:around",
   "memory/messages:get",
   "memory/messages:page",
   "memory/messages:remove",
+  "memory/messages:restore",
   "memory/messages:save",
+  "memory/messages:update",
   "memory/meta:stats",
   "memory/meta:version",
   "memory/schedules:claim",
   "memory/search:messages",
+  "memory/search:semantic",
   "memory/threads:clone",
   "memory/threads:get",
   "memory/threads:list",
   "memory/threads:remove",
+  "memory/threads:restore",
   "memory/threads:update",
+  "memory/transfer:page",
+  "memory/transfer:restore",
+  "memory/transfer:tables",
   "memory/vectors:createIndex",
   "memory/vectors:deleteIndex",
   "memory/vectors:describe",
@@ -78,13 +93,10 @@ export const stats = internalQuery({
       threads: await countOf(documents, keys.threads),
       messages: await countOf(documents, keys.messages),
       resources: await countOf(documents, keys.resources),
-      vectorIndexes: (await documents.take("mastra_vector_indexes", {}, INDEXES_MAX)).length,
+      vectorIndexes: (await documents.take("mastra_vector_indexes", {}, VECTOR_INDEXES_MAX)).length,
       vectors: await countOf(documents, keys.vectors),
       cacheKeys: await countOf(documents, keys.cacheKeys),
       lastChange: last + (await waiting(documents, last)).length,
     };
   },
 });
-
-/** Indexes that are looked at; each is a row of a few hundred bytes, made by hand. */
-const INDEXES_MAX = 8000;

@@ -1,40 +1,41 @@
-/** `memory/search:messages`: full-text search over messages. */
+/** `memory/search:*`: messages found by their words, and by their meaning. */
+import { makeFunctionReference } from "convex/server";
 import { type Value, v } from "convex/values";
 import type { Doc } from "../_generated/dataModel";
-import { internalQuery, type QueryCtx } from "../_generated/server";
+import { internalAction, internalQuery } from "../_generated/server";
 import { Documents } from "../lib/documents";
 import { invalidArgument, limitExceeded } from "../lib/errors";
-import { SEARCH_QUERY_CHARS_MAX, SEARCH_RESULTS_MAX } from "../lib/limits";
-import { isObject } from "../lib/values";
-import { optionalText, text, vAny, vText, whole } from "./lib/arguments";
-import { equal } from "./lib/conditions";
+import {
+  LOOKUPS_MAX,
+  SEARCH_CANDIDATES_MAX,
+  SEARCH_QUERY_CHARS_MAX,
+  SEARCH_RESULTS_MAX,
+  VECTOR_RESULTS_MAX,
+} from "../lib/limits";
+import { given, optionalText, text, vAny, vText, whole } from "./lib/arguments";
 import { readCursor, writeCursor } from "./lib/cursors";
-import { ranked } from "./lib/ranking";
-import { goneUpTo } from "./lib/removals";
-import { inScope, PAGE_BYTES_MAX, vMessageDoc } from "./lib/rows";
-import { LAST_TERM, termsOf } from "./lib/searchWords";
+import { isoText, milliseconds } from "./lib/isoText";
+import { type Conditions, type Found, search } from "./lib/lexical";
+import { hasMetadata, metadataIn, type WantedMetadata } from "./lib/messageConditions";
+import { marksOf, vMarks } from "./lib/notes";
+import { inScope, isThere, vMessageDoc } from "./lib/rows";
+import { tellingWords } from "./lib/searchWords";
+import { scoresOf, similarMessages } from "./lib/semanticSearch";
+import { vectorFor } from "./lib/vectorIndexes";
+import type { Described } from "./lib/vectorSearch";
 
-/** Messages that one search looks at; Convex ends a search with an error at 1,024. */
-const CANDIDATES_MAX = 1000;
-/** Bytes of their texts. */
-const CANDIDATE_BYTES_MAX = 6 << 20;
-
-type Candidate = Doc<"memory_message_texts">;
 type Message = Doc<"mastra_messages">;
-type Hit = { message: Message; score: number };
+type Hit = { id: string; score: number; near?: true };
 
-/** What a match must satisfy. */
-type Conditions = {
-  readonly scope: string | undefined;
-  readonly threadId: string | undefined;
-  readonly role: string | undefined;
-  readonly since: string | undefined;
-  readonly until: string | undefined;
-  readonly metadata: Readonly<Record<string, Value>>;
-};
+/** Bytes of messages after which a page ends early: the search has read as much before. */
+const PAGE_BYTES_MAX = 3 << 20;
+/** Look-ups after which a page ends early: the last message may take some more. */
+const PAGE_LOOKUPS_MAX = LOOKUPS_MAX - 200;
+
+const vNear = v.optional(v.literal(true));
 
 /**
- * Return the messages that match a query best, a page at a time.
+ * Return the messages that match a query best, a page at a time; with `idsOnly` their ids.
  *
  * `exhausted` is false also when there are more matches than one search looks at.
  */
@@ -49,47 +50,121 @@ export const messages = internalQuery({
     until: vText,
     metadata: vAny,
     cursor: vText,
+    idsOnly: given(v.boolean()),
   },
   returns: v.object({
-    hits: v.array(v.object({ message: vMessageDoc, score: v.number() })),
+    hits: v.union(
+      v.array(v.object({ message: vMessageDoc, score: v.number(), near: vNear })),
+      v.array(v.object({ id: v.string(), score: v.number(), near: vNear })),
+    ),
     cursor: v.union(v.string(), v.null()),
     exhausted: v.boolean(),
+    marks: vMarks,
   }),
   handler: async (ctx, args) => {
     const documents = new Documents(ctx.db);
-    const limit = whole(args.limit, "limit", 1, SEARCH_RESULTS_MAX);
-    const terms = termsOf(queryIn(args.query));
-    const question = `search:${terms.join(" ")}`;
+    const idsOnly = args.idsOnly === true;
+    const most = idsOnly ? SEARCH_CANDIDATES_MAX : SEARCH_RESULTS_MAX;
+    const limit = whole(args.limit, "limit", 1, most);
+    const query = queryIn(args.query);
+    const words = tellingWords(query);
+    const question = `search:${words.join(" ")}`;
     const [seen] = readCursor(args.cursor, question, ["number"]) ?? [0];
     const conditions: Conditions = {
       scope: optionalText(args.resourceId, "resourceId"),
       threadId: optionalText(args.threadId, "threadId"),
       role: optionalText(args.role, "role"),
-      since: optionalText(args.since, "since"),
-      until: optionalText(args.until, "until"),
-      metadata: metadataIn(args.metadata as Value | undefined),
+      since: timeIn(args.since, "since"),
+      until: timeIn(args.until, "until"),
     };
-    if (terms.length === 0) return { hits: [], cursor: null, exhausted: true };
-    const { candidates, isComplete } = await candidatesFor(ctx, documents, terms, conditions);
-    const best = ranked(candidates, terms);
-    const start = documents.bytesRead;
-    const hits: Hit[] = [];
-    // The cursor is a place among the candidates, so that what was looked at is not read again.
-    for (let at = Number(seen); at < best.length; at += 1) {
-      const { candidate, score } = best[at]!;
-      const isLarge = documents.bytesRead - start > PAGE_BYTES_MAX;
-      const message = isLarge ? null : await matching(ctx, documents, candidate, conditions);
-      // A page ends early rather than be too large; whether there is more, the next one tells.
-      if (isLarge || (message !== null && hits.length >= limit)) {
-        return { hits, cursor: writeCursor(question, [at]), exhausted: false };
-      }
-      if (message !== null) hits.push({ message, score });
+    const metadata = metadataIn(args.metadata as Value | undefined);
+    if (words.length === 0) return { hits: [], cursor: null, exhausted: true, marks: [] };
+    const { found, isComplete } = await search(ctx, documents, words, query, conditions);
+    const page = await pageOf(documents, found.slice(Number(seen)), limit, (message) =>
+      isMatch(documents, message, conditions.scope, metadata),
+    );
+    const cursor =
+      page.next === undefined ? null : writeCursor(question, [Number(seen) + page.next]);
+    const exhausted = cursor === null && isComplete;
+    if (idsOnly) {
+      const hits = page.hits.map(({ message: { id }, ...rest }) => ({ id, ...rest }));
+      return { hits, cursor, exhausted, marks: [] };
     }
-    return { hits, cursor: null, exhausted: isComplete };
+    const marks = await marksOf(
+      documents,
+      page.hits.map(({ message }) => message),
+    );
+    return { hits: page.hits, cursor, exhausted, marks };
+  },
+});
+
+const DESCRIBE = makeFunctionReference<"query", { embedder: string }, Described>(
+  "memory/searchRows:describe",
+);
+
+/** Return the messages whose vectors are most similar to one, and how similar others are. */
+export const semantic = internalAction({
+  args: {
+    vector: v.any(),
+    embedder: v.string(),
+    limit: v.number(),
+    ids: v.optional(v.union(v.array(v.string()), v.null())),
+    resourceId: vText,
+    threadId: vText,
+    role: vText,
+    since: vText,
+    until: vText,
+    metadata: vAny,
+  },
+  returns: v.object({
+    hits: v.array(v.object({ id: v.string(), score: v.number() })),
+    scores: v.array(v.array(v.union(v.string(), v.number()))),
+    exhausted: v.boolean(),
+    pending: v.number(),
+  }),
+  handler: async (ctx, args) => {
+    const limit = whole(args.limit, "limit", 1, VECTOR_RESULTS_MAX);
+    const index = await ctx.runQuery(DESCRIBE, { embedder: text(args.embedder, "embedder") });
+    const vector = vectorFor(args.vector, "vector", index);
+    const ids = args.ids ?? [];
+    if (ids.length > VECTOR_RESULTS_MAX) {
+      throw invalidArgument(`ids must be an array of at most ${VECTOR_RESULTS_MAX} ids.`);
+    }
+    const { hits, exhausted } = await similarMessages(ctx, {
+      index,
+      vector,
+      limit,
+      filter: vectorFilter(args),
+      resourceId: optionalText(args.resourceId, "resourceId") ?? null,
+      metadata: metadataIn(args.metadata as Value | undefined),
+    });
+    const scores = await scoresOf(ctx, { indexName: index.indexName, vector, ids });
+    return { hits, scores, exhausted, pending: index.pending };
   },
 });
 
 // --- Arguments
+
+/** What a search by meaning asks of the metadata of vectors. */
+function vectorFilter(args: Readonly<Record<string, unknown>>): Value {
+  const conditions: Value[] = [];
+  for (const [name, field] of [
+    ["resourceId", "resource_id"],
+    ["threadId", "thread_id"],
+    ["role", "role"],
+  ] as const) {
+    const value = optionalText(args[name] as string | null | undefined, name);
+    if (value !== undefined) conditions.push(["eq", field, value]);
+  }
+  for (const [name, operator] of [
+    ["since", "gte"],
+    ["until", "lt"],
+  ] as const) {
+    const value = optionalText(args[name] as string | null | undefined, name);
+    if (value !== undefined) conditions.push([operator, "created_at", isoText(value, name)]);
+  }
+  return ["and", conditions];
+}
 
 function queryIn(query: string): string {
   if (text(query, "query").length > SEARCH_QUERY_CHARS_MAX) {
@@ -102,94 +177,50 @@ function queryIn(query: string): string {
   return query;
 }
 
-function metadataIn(metadata: Value | undefined): Record<string, Value> {
-  if (metadata === undefined || metadata === null) return {};
-  if (!isObject(metadata)) {
-    throw invalidArgument("metadata must be an object of the values to match.");
-  }
-  return metadata as Record<string, Value>;
+function timeIn(value: string | null | undefined, name: string): number | undefined {
+  const given = optionalText(value, name);
+  return given === undefined ? undefined : milliseconds(isoText(given, name));
 }
 
-// --- Candidates
+// --- Pages
 
-/** The texts that the search index finds, as far as one search may look. */
-async function candidatesFor(
-  ctx: QueryCtx,
+/**
+ * The first matches that may be seen.
+ *
+ * @returns Them, and the place of the one to go on with; undefined at the end.
+ */
+async function pageOf(
   documents: Documents,
-  terms: readonly string[],
-  conditions: Conditions,
-): Promise<{ candidates: Candidate[]; isComplete: boolean }> {
-  const { scope, threadId } = conditions;
-  // A message without a resource of its own is its thread's, which the index does not know.
-  const resources = scope === undefined || threadId !== undefined ? [null] : [scope, undefined];
-  const candidates: Candidate[] = [];
+  found: readonly Found[],
+  limit: number,
+  mayBeSeen: (message: Message) => Promise<boolean>,
+): Promise<{ hits: (Omit<Hit, "id"> & { message: Message })[]; next: number | undefined }> {
+  const hits: (Omit<Hit, "id"> & { message: Message })[] = [];
   const start = documents.bytesRead;
-  for (const resource of resources) {
-    for await (const candidate of searched(ctx, documents, terms, conditions, resource)) {
-      const isFull =
-        candidates.length >= CANDIDATES_MAX || documents.bytesRead - start > CANDIDATE_BYTES_MAX;
-      if (isFull) return { candidates, isComplete: false };
-      candidates.push(candidate);
-    }
+  for (const [at, { row, score, near }] of found.entries()) {
+    // A page ends early rather than be too large; whether there is more, the next one tells.
+    const isLarge =
+      documents.bytesRead - start > PAGE_BYTES_MAX || documents.lookups > PAGE_LOOKUPS_MAX;
+    const message = isLarge ? null : await documents.get("mastra_messages", row.messageId);
+    // A text may outlive its message for a moment.
+    const isSeen = message !== null && (await mayBeSeen(message));
+    if (isLarge || (isSeen && hits.length >= limit)) return { hits, next: at };
+    if (isSeen) hits.push({ message, score, ...(near ? { near } : {}) });
   }
-  return { candidates, isComplete: true };
+  return { hits, next: undefined };
 }
 
-/** Search once; `resource` null asks for no resource, undefined for those that have none. */
-async function* searched(
-  ctx: QueryCtx,
+async function isMatch(
   documents: Documents,
-  terms: readonly string[],
-  { threadId, role }: Conditions,
-  resource: string | undefined | null,
-): AsyncGenerator<Candidate> {
-  const query = [...terms, LAST_TERM].join(" ");
-  documents.countLookup();
-  const found = ctx.db.query("memory_message_texts").withSearchIndex("search_text", (q) => {
-    let narrowed = q.search("text", query);
-    if (threadId !== undefined) narrowed = narrowed.eq("threadId", threadId);
-    if (role !== undefined) narrowed = narrowed.eq("role", role);
-    return resource === null ? narrowed : narrowed.eq("resourceId", resource);
-  });
-  for await (const candidate of found) {
-    documents.countRow(candidate);
-    yield candidate;
-  }
-}
-
-/** The message of a candidate, or null when it may not be seen or is not what was asked for. */
-async function matching(
-  ctx: QueryCtx,
-  documents: Documents,
-  candidate: Candidate,
-  { scope, since, until, metadata }: Conditions,
-): Promise<Message | null> {
-  const { createdAt } = candidate;
-  if ((since !== undefined && createdAt < since) || (until !== undefined && createdAt >= until)) {
-    return null;
-  }
-  documents.countLookup();
-  const message = await ctx.db.get("mastra_messages", candidate.messageId);
-  // A text may outlive its message for a moment.
-  if (message === null) return null;
-  documents.countRow(message);
-  const upto = await goneUpTo(documents, message.thread_id);
-  if (upto !== undefined && message._creationTime <= upto) return null;
-  if (!(await inScope(documents, message, scope))) return null;
-  return hasMetadata(message.content, metadata) ? message : null;
-}
-
-function hasMetadata(content: string, wanted: Readonly<Record<string, Value>>): boolean {
-  const members = Object.entries(wanted);
-  if (members.length === 0) return true;
-  let metadata: unknown;
-  try {
-    metadata = (JSON.parse(content) as { metadata?: unknown } | null)?.metadata;
-  } catch {
-    return false;
-  }
-  if (!isObject(metadata)) return false;
-  return members.every(
-    ([name, value]) => Object.hasOwn(metadata, name) && equal(metadata[name] as Value, value),
+  message: Message,
+  scope: string | undefined,
+  metadata: WantedMetadata,
+): Promise<boolean> {
+  if (!hasMetadata(message, metadata) || !(await isThere(documents, message))) return false;
+  const { resourceId, thread_id: threadId } = message;
+  if (scope === undefined) return true;
+  if (resourceId !== undefined) return resourceId === scope;
+  return await documents.remembered(`in scope ${threadId}`, () =>
+    inScope(documents, message, scope),
   );
 }

@@ -2,7 +2,7 @@
 import { type Value, v } from "convex/values";
 import type { Doc } from "../_generated/dataModel";
 import { internalMutation, internalQuery } from "../_generated/server";
-import { Documents } from "../lib/documents";
+import { byRecordId, Documents } from "../lib/documents";
 import { PAGE_THREADS_MAX } from "../lib/limits";
 import { mergedWithoutNulls } from "../lib/metadata";
 import {
@@ -11,6 +11,7 @@ import {
   object,
   optionalText,
   text,
+  time,
   vAny,
   vNumber,
   vText,
@@ -19,18 +20,23 @@ import {
 import { cloneThread } from "./lib/clones";
 import { countOf, keys } from "./lib/counts";
 import { readCursor, writeCursor } from "./lib/cursors";
+import { setExpiry } from "./lib/expiries";
 import { following } from "./lib/followed";
+import { dueMessages, isDue } from "./lib/notes";
 import {
   findThread,
+  isRemoved,
   PAGE_BYTES_MAX,
+  type Place,
   PLACE_KINDS,
   placeIn,
   placeParts,
   readAfter,
+  type Slice,
   threadNamed,
   vThreadDoc,
 } from "./lib/rows";
-import { removeThread } from "./lib/threadRemoval";
+import { removeThread, restoreThread } from "./lib/threadRemoval";
 
 type Thread = Doc<"mastra_threads">;
 
@@ -44,9 +50,20 @@ export const get = internalQuery({
     const scope = optionalText(args.resourceId, "resourceId");
     const thread = await findThread(documents, threadId, scope);
     if (thread === null) return { thread, messages: 0 };
-    return { thread, messages: await countOf(documents, keys.messagesIn(thread.id)) };
+    const messages = await countOf(documents, keys.messagesIn(thread.id));
+    return { thread, messages: messages - (await countDue(documents, thread.id)) };
   },
 });
+
+/** How many messages of a thread have expired and are counted still. */
+async function countDue(documents: Documents, threadId: string): Promise<number> {
+  let count = 0;
+  for (const id of await dueMessages(documents)) {
+    const message = await documents.first("mastra_messages", byRecordId(id));
+    if (message?.thread_id === threadId && !(await isRemoved(documents, message))) count += 1;
+  }
+  return count;
+}
 
 /** Return one page of threads, by when they were last written to or created. */
 export const list = internalQuery({
@@ -69,7 +86,7 @@ export const list = internalQuery({
     };
     const threads: Thread[] = [];
     let more = false;
-    for await (const thread of readAfter(documents, "mastra_threads", slice, place)) {
+    for await (const thread of threadsAfter(documents, slice, place)) {
       more = threads.length >= limit;
       if (more) break;
       threads.push(thread);
@@ -84,14 +101,36 @@ export const list = internalQuery({
   },
 });
 
+/** The threads of a slice after a place, without those that have expired. */
+async function* threadsAfter(
+  documents: Documents,
+  slice: Slice,
+  place: Place | null,
+): AsyncGenerator<Thread> {
+  for await (const thread of readAfter(documents, "mastra_threads", slice, place)) {
+    if (!(await isDue(documents, "mastra_threads", thread.id))) yield thread;
+  }
+}
+
 /** Change title and metadata; what is not given stays. */
 export const update = internalMutation({
-  args: { threadId: v.string(), resourceId: vText, title: vText, metadata: vAny, now: vText },
+  args: {
+    threadId: v.string(),
+    resourceId: vText,
+    title: vText,
+    metadata: vAny,
+    expiresAt: vAny,
+    now: vText,
+  },
   returns: v.object({ thread: vThreadDoc }),
   handler: async (ctx, args) =>
     await following(ctx, async (documents) => {
       const scope = optionalText(args.resourceId, "resourceId");
       const thread = await threadNamed(documents, text(args.threadId, "threadId"), scope);
+      if (args.expiresAt !== undefined) {
+        const at = time(args.expiresAt, "expiresAt");
+        await setExpiry(documents, "mastra_threads", thread.id, at);
+      }
       const changes: { updatedAt: string; title?: string; metadata?: unknown } = {
         updatedAt: nowIso(args.now),
       };
@@ -108,15 +147,33 @@ export const update = internalMutation({
  * Remove a thread at once, and its messages a batch at a time.
  *
  * The first call tells how many messages go; they are out of sight from then on. What is left when
- * nobody repeats the call is removed by itself.
+ * nobody repeats the call is removed by itself. With `purgeAt` all of it can be restored until
+ * then; without, what is kept of it goes too.
  */
 export const remove = internalMutation({
-  args: { threadId: v.string(), resourceId: vText },
+  args: { threadId: v.string(), resourceId: vText, purgeAt: vAny },
   returns: v.object({ found: v.boolean(), removedMessages: v.number(), hasMore: v.boolean() }),
   handler: async (ctx, args) =>
     await following(ctx, async (documents) => {
       const threadId = text(args.threadId, "threadId");
-      return await removeThread(documents, threadId, optionalText(args.resourceId, "resourceId"));
+      const scope = optionalText(args.resourceId, "resourceId");
+      return await removeThread(documents, threadId, scope, time(args.purgeAt, "purgeAt"));
+    }),
+});
+
+/** Bring back a removed thread that is still kept: at once, its messages a batch at a time. */
+export const restore = internalMutation({
+  args: { threadId: v.string(), resourceId: vText },
+  returns: v.object({
+    found: v.boolean(),
+    thread: v.union(vThreadDoc, v.null()),
+    restoredMessages: v.number(),
+    hasMore: v.boolean(),
+  }),
+  handler: async (ctx, args) =>
+    await following(ctx, async (documents) => {
+      const threadId = text(args.threadId, "threadId");
+      return await restoreThread(documents, threadId, optionalText(args.resourceId, "resourceId"));
     }),
 });
 

@@ -6,9 +6,16 @@ import { makeFunctionReference } from "convex/server";
 import { v } from "convex/values";
 import { internalMutation } from "../_generated/server";
 import { WritableDocuments } from "../lib/documents";
+import { FORGET, SWEEP } from "../lib/upkeepCrons";
 import { adoptRows, beginAdoption, forgetCounts, type Progress } from "./lib/adoption";
+import { scheduleExpiries } from "./lib/expiries";
+import { forgetScans, removeExpired } from "./lib/sweeping";
 import { following } from "./lib/followed";
+import { forgetSome } from "./lib/forgetting";
 import { lastNumber, NUMBER } from "./lib/history";
+import { forgetDeleted } from "./lib/messageFollowing";
+import { continueQueueing } from "./lib/queueing";
+import { dropMessages, keepForRestoring } from "./lib/trash";
 import { continueRemoval } from "./lib/threadRemoval";
 import { continueVectorRemoval } from "./lib/vectorRemoval";
 
@@ -45,11 +52,29 @@ export const number = internalMutation({
       last += 1;
       await documents.patch("memory_changes", row, { sequence: last });
     }
-    const old = { index: "by_sequence", gt: 0, lte: last - CHANGES_KEPT };
-    for (const row of await documents.take("memory_changes", old, FORGOTTEN_MAX)) {
-      await documents.delete("memory_changes", row);
+    const range = { index: "by_sequence", gt: 0, lte: last - CHANGES_KEPT };
+    const old = await documents.take("memory_changes", range, FORGOTTEN_MAX);
+    for (const row of old) await documents.delete("memory_changes", row);
+    if (rows.length === NUMBERED_MAX || old.length === FORGOTTEN_MAX) {
+      await ctx.scheduler.runAfter(0, NUMBER, {});
     }
-    if (rows.length === NUMBERED_MAX) await ctx.scheduler.runAfter(0, NUMBER, {});
+    return null;
+  },
+});
+
+/**
+ * Remove what nobody will read any more, a batch at a time: cache keys that have expired, notes on
+ * removals that were given up. `crons.ts` has it done every hour.
+ */
+export const sweep = internalMutation({
+  args: {},
+  returns: v.null(),
+  handler: async (ctx) => {
+    await following(ctx, async (documents) => {
+      const moreKeys = await removeExpired(documents);
+      const moreScans = await forgetScans(documents);
+      if (moreKeys || moreScans) await ctx.scheduler.runAfter(0, SWEEP, {});
+    });
     return null;
   },
 });
@@ -87,6 +112,72 @@ export const removeMessages = internalMutation({
   handler: async (ctx, { threadId }) => {
     await following(ctx, async (documents) => {
       await continueRemoval(documents, threadId);
+    });
+    return null;
+  },
+});
+
+/**
+ * Delete what has expired, or was deleted long enough ago, a batch at a time. It is scheduled for
+ * when something expires; `crons.ts` has it done every hour too, and schedules the hour.
+ */
+export const forget = internalMutation({
+  args: { hourly: v.optional(v.boolean()) },
+  returns: v.null(),
+  handler: async (ctx, { hourly }) => {
+    await following(ctx, async (documents) => {
+      if (await forgetSome(documents)) await ctx.scheduler.runAfter(0, FORGET, {});
+      if (hourly === true) await scheduleExpiries(documents);
+    });
+    return null;
+  },
+});
+
+const vKept = { threadId: v.string(), owner: v.string() };
+
+/** Go on keeping the messages of a thread that is being restored. */
+export const keepTrash = internalMutation({
+  args: { ...vKept, after: v.number() },
+  returns: v.null(),
+  handler: async (ctx, { after, ...kept }) => {
+    await following(ctx, async (documents) => {
+      await keepForRestoring(documents, kept, after);
+    });
+    return null;
+  },
+});
+
+/** Go on deleting what the trash holds of a thread. */
+export const dropTrash = internalMutation({
+  args: { ...vKept, withThread: v.boolean(), upto: v.number() },
+  returns: v.null(),
+  handler: async (ctx, which) => {
+    await following(ctx, async (documents) => {
+      await dropMessages(documents, which);
+    });
+    return null;
+  },
+});
+
+/** Remove what followed messages that are gone: their search texts, their vectors. */
+export const forgetMessages = internalMutation({
+  args: { messages: v.array(v.object({ messageId: v.id("mastra_messages"), id: v.string() })) },
+  returns: v.null(),
+  handler: async (ctx, { messages }) => {
+    await following(ctx, async (documents) => {
+      await forgetDeleted(documents, messages);
+    });
+    return null;
+  },
+});
+
+/** Go on putting the texts of an index into the queue of what is to be embedded. */
+export const queueTexts = internalMutation({
+  args: { indexName: v.string() },
+  returns: v.null(),
+  handler: async (ctx, { indexName }) => {
+    await following(ctx, async (documents) => {
+      await continueQueueing(documents, indexName);
     });
     return null;
   },

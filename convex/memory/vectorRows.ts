@@ -8,10 +8,13 @@ import type { NativeVectorTable } from "../lib/tables";
 import { nativeDimensions } from "../lib/vectorTables";
 import { cosineTo } from "./lib/cosine";
 import { countOf, keys } from "./lib/counts";
+import { bindingOf, countWaiting, staleUpTo } from "./lib/embeddingQueue";
 import { readFilter } from "./lib/filter";
 import { metadataOf, nativeTable } from "./lib/nativeVectors";
+import { dueNotes, isDue } from "./lib/notes";
 import { vectorsGoneUpTo } from "./lib/removals";
 import { PAGE_BYTES_MAX } from "./lib/rows";
+import { notOf } from "./lib/textVectors";
 import { findVector, indexNamed } from "./lib/vectorIndexes";
 import { bestFirst, type FoundRow } from "./lib/vectorSearch";
 
@@ -24,14 +27,27 @@ const FOUND = {
   vector: v.optional(v.array(v.number())),
 };
 
-/** Return what a search needs to know of an index. */
+/**
+ * Return what a search needs to know of an index.
+ *
+ * @throws `conflict` when its vectors are not those of the embedder given, if one is.
+ */
 export const describe = internalQuery({
-  args: { indexName: v.string() },
-  returns: v.object({ indexName: v.string(), dimension: v.number(), count: v.number() }),
-  handler: async (ctx, args) => {
+  args: { indexName: v.string(), embedder: v.union(v.string(), v.null()) },
+  returns: v.object({
+    indexName: v.string(),
+    dimension: v.number(),
+    count: v.number(),
+    pending: v.number(),
+  }),
+  handler: async (ctx, { indexName: name, embedder }) => {
     const documents = new Documents(ctx.db);
-    const { indexName, dimension } = await indexNamed(documents, args.indexName);
-    return { indexName, dimension, count: await countOf(documents, keys.vectorsIn(indexName)) };
+    const { indexName, dimension } = await indexNamed(documents, name);
+    const bound = await bindingOf(documents, indexName);
+    if (embedder !== null && bound?.embedder !== embedder) throw notOf(indexName, bound, embedder);
+    const count = await countOf(documents, keys.vectorsIn(indexName));
+    const pending = bound === null ? 0 : await countWaiting(documents, indexName);
+    return { indexName, dimension, count, pending };
   },
 });
 
@@ -53,7 +69,7 @@ export const read = internalQuery({
     const documents = new Documents(ctx.db);
     const table = nativeTableNamed(args.table);
     const filter = readFilter(args.filter as Value);
-    const upto = await vectorsGoneUpTo(documents, args.indexName);
+    const upto = await outOfSightUpTo(documents, args.indexName);
     const rows = [];
     let looked = 0;
     for (const nativeId of args.nativeIds) {
@@ -63,7 +79,8 @@ export const read = internalQuery({
       const row: Doc<NativeVectorTable> | null = id === null ? null : await ctx.db.get(table, id);
       if (row === null) continue;
       documents.countRow(row);
-      if (upto !== undefined && (await isGone(documents, row, upto))) continue;
+      if (upto > 0 && (await isGone(documents, row, upto))) continue;
+      if (await hasExpired(documents, row)) continue;
       if (filter.matches(metadataOf(row))) rows.push(found(row, args.includeVector));
     }
     return { rows, read: looked };
@@ -93,7 +110,7 @@ export const rank = internalQuery({
   handler: async (ctx, args) => {
     const documents = new Documents(ctx.db);
     const filter = readFilter(args.filter as Value);
-    const upto = await vectorsGoneUpTo(documents, args.indexName);
+    const upto = await outOfSightUpTo(documents, args.indexName);
     const scoreOf = cosineTo(args.vector);
     const rows: (FoundRow & { score: number })[] = [];
     const range = {
@@ -103,7 +120,8 @@ export const rank = internalQuery({
     };
     let next: string | null = null;
     for await (const row of documents.scan(nativeTableNamed(args.table), range)) {
-      const isThere = upto === undefined || !(await isGone(documents, row, upto));
+      const isThere =
+        !(upto > 0 && (await isGone(documents, row, upto))) && !(await hasExpired(documents, row));
       if (isThere && filter.matches(metadataOf(row))) {
         rows.push({ ...found(row, args.includeVector), score: scoreOf(row.embedding) });
       }
@@ -125,6 +143,12 @@ function found(row: Doc<NativeVectorTable>, includeVector: boolean): FoundRow {
   };
 }
 
+/** Vectors created up to here wait to be removed, or were made by an earlier embedder. */
+async function outOfSightUpTo(documents: Documents, indexName: string): Promise<number> {
+  const gone = (await vectorsGoneUpTo(documents, indexName)) ?? 0;
+  return Math.max(gone, await staleUpTo(documents, indexName));
+}
+
 async function isGone(
   documents: Documents,
   { indexName, id }: Doc<NativeVectorTable>,
@@ -132,6 +156,16 @@ async function isGone(
 ): Promise<boolean> {
   const vector = await findVector(documents, indexName, id);
   return vector === null || vector._creationTime <= upto;
+}
+
+/** Whether a row is the vector of a message that has expired, or whose thread has. */
+async function hasExpired(documents: Documents, row: Doc<NativeVectorTable>): Promise<boolean> {
+  if ((await dueNotes(documents)).length === 0) return false;
+  if ((await bindingOf(documents, row.indexName))?.use !== "messages") return false;
+  return (
+    (await isDue(documents, "mastra_messages", row.id)) ||
+    (row.threadId !== undefined && (await isDue(documents, "mastra_threads", row.threadId)))
+  );
 }
 
 function nativeTableNamed(name: string): NativeVectorTable {

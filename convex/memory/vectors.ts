@@ -9,27 +9,30 @@ import { makeFunctionReference } from "convex/server";
 import { type Value, v } from "convex/values";
 import { internalAction, internalMutation, internalQuery } from "../_generated/server";
 import { Documents } from "../lib/documents";
-import { conflict, invalidArgument } from "../lib/errors";
+import { invalidArgument } from "../lib/errors";
 import {
   VECTOR_DIMENSION_MAX,
   VECTOR_DIMENSION_MIN,
+  VECTOR_INDEXES_MAX,
   VECTOR_RESULTS_MAX,
   VECTOR_UPSERT_BATCH,
 } from "../lib/limits";
-import { choice, given, nowIso, text, vAny, vText, whole } from "./lib/arguments";
+import type { UncheckedObject } from "../lib/values";
+import { choice, given, nowIso, optionalText, text, vAny, vText, whole } from "./lib/arguments";
 import { countOf, keys } from "./lib/counts";
+import { bindingOf, countWaiting, keepText } from "./lib/embeddingQueue";
 import { readFilter } from "./lib/filter";
 import { following, type FollowedDocuments } from "./lib/followed";
-import { nativeTable } from "./lib/nativeVectors";
-import { quoted } from "./lib/quoted";
+import { boundForUpsert, putVector, textFor } from "./lib/textVectors";
 import {
   findIndex,
   findVector,
   indexNamed,
   indexNameOf,
+  indexOfDimension,
   itemFor,
+  METRIC,
   metadataFor,
-  noTable,
   type Vector,
   vectorFor,
   type VectorIndex,
@@ -39,12 +42,11 @@ import { removeAll, removeByFilter, removeByIds } from "./lib/vectorRemoval";
 import { type Described, nearest } from "./lib/vectorSearch";
 import { look } from "./lib/vectorSelection";
 
-/** Indexes that one answer lists. */
-const INDEXES_MAX = 8000;
-
-const DESCRIBE = makeFunctionReference<"query", { indexName: string }, Described>(
-  "memory/vectorRows:describe",
-);
+const DESCRIBE = makeFunctionReference<
+  "query",
+  { indexName: string; embedder: string | null },
+  Described
+>("memory/vectorRows:describe");
 
 /** Make an index; making the same one again changes nothing. */
 export const createIndex = internalMutation({
@@ -55,20 +57,8 @@ export const createIndex = internalMutation({
       const name = indexNameOf(args.indexName);
       const [least, most] = [VECTOR_DIMENSION_MIN, VECTOR_DIMENSION_MAX];
       const dimension = whole(args.dimension, "dimension", least, most);
-      const metric = choice(args.metric, "metric", ["cosine"]);
-      const row = await findIndex(documents, name);
-      if (row !== null) {
-        if (row.dimension === dimension) return { created: false };
-        throw conflict(
-          `Index ${quoted(name)} exists with ${row.dimension} dimensions, not ${dimension}. Use ` +
-            "another name, or delete it first.",
-        );
-      }
-      if (nativeTable(dimension) === undefined) throw noTable(dimension);
-      const createdAt = nowIso(args.now);
-      const record = { id: name, indexName: name, dimension, metric, createdAt };
-      await documents.insert("mastra_vector_indexes", record);
-      return { created: true };
+      choice(args.metric, "metric", [METRIC]);
+      return { created: await indexOfDimension(documents, name, dimension, nowIso(args.now)) };
     }),
 });
 
@@ -80,12 +70,17 @@ export const describe = internalQuery({
     dimension: v.number(),
     metric: v.string(),
     count: v.number(),
+    embedder: v.union(v.string(), v.null()),
+    pending: v.number(),
   }),
   handler: async (ctx, args) => {
     const documents = new Documents(ctx.db);
     const { indexName, dimension, metric } = await indexNamed(documents, args.indexName);
     const count = await countOf(documents, keys.vectorsIn(indexName));
-    return { indexName, dimension, metric, count };
+    const embedder = (await bindingOf(documents, indexName))?.embedder ?? null;
+    const pending =
+      embedder === null ? 0 : await countWaiting(documents, indexName);
+    return { indexName, dimension, metric, count, embedder, pending };
   },
 });
 
@@ -98,30 +93,38 @@ export const list = internalQuery({
     ),
   }),
   handler: async (ctx) => {
-    const rows = await new Documents(ctx.db).take("mastra_vector_indexes", {}, INDEXES_MAX);
+    const rows = await new Documents(ctx.db).take("mastra_vector_indexes", {}, VECTOR_INDEXES_MAX);
     return {
       indexes: rows.map(({ indexName, dimension, metric }) => ({ indexName, dimension, metric })),
     };
   },
 });
 
-/** Store vectors, each in place of the one with its id; all of them or none. */
+/**
+ * Store vectors, each in place of the one with its id; all of them or none.
+ *
+ * With `embedder`, every item has the text its vector was made from, and the text is kept: an index
+ * holds vectors of one embedder, or vectors that callers made, never both.
+ */
 export const upsert = internalMutation({
-  args: { indexName: v.string(), items: v.array(v.any()) },
+  args: { indexName: v.string(), items: v.array(v.any()), embedder: vText },
   returns: v.object({ upserted: v.number() }),
   handler: async (ctx, args) =>
     await following(ctx, async (documents) => {
       const index = await indexNamed(documents, args.indexName);
+      const embedder = optionalText(args.embedder, "embedder");
+      const bound = await boundForUpsert(documents, index, embedder);
       const { length } = args.items;
       if (length < 1 || length > VECTOR_UPSERT_BATCH) {
         throw invalidArgument(`items must be an array of 1 to ${VECTOR_UPSERT_BATCH} vectors.`);
       }
       for (const [position, each] of args.items.entries()) {
-        const { id, embedding, metadata } = itemFor(each, position, index);
-        // The vector is new: metadata said of the old one no longer holds.
-        const record = { id, indexName: index.indexName, embedding, metadata };
-        const row = await findVector(documents, index.indexName, id);
-        await documents.upsert("mastra_vectors", record, row);
+        const item = itemFor(each, position, index);
+        await putVector(documents, bound ?? index, item);
+        if (bound !== null) {
+          const said = textFor(each as UncheckedObject, position);
+          await keepText(documents, bound.indexName, item.id, said);
+        }
       }
       return { upserted: length };
     }),
@@ -134,6 +137,7 @@ export const update = internalMutation({
   handler: async (ctx, args) =>
     await following(ctx, async (documents) => {
       const index = await indexNamed(documents, args.indexName);
+      if (isGiven(args.vector)) await boundForUpsert(documents, index, undefined);
       const embedding = isGiven(args.vector) ? vectorFor(args.vector, "vector", index) : undefined;
       const metadata = isGiven(args.metadata) ? metadataFor(args.metadata) : undefined;
       if (embedding === undefined && metadata === undefined) {
@@ -191,6 +195,8 @@ export const search = internalAction({
     limit: v.number(),
     filter: vAny,
     includeVector: given(v.boolean()),
+    exact: given(v.boolean()),
+    embedder: vText,
   },
   returns: v.object({
     matches: v.array(
@@ -203,9 +209,11 @@ export const search = internalAction({
     ),
     exhausted: v.boolean(),
     count: v.number(),
+    pending: v.number(),
   }),
   handler: async (ctx, args) => {
-    const index = await ctx.runQuery(DESCRIBE, { indexName: args.indexName });
+    const embedder = optionalText(args.embedder, "embedder") ?? null;
+    const index = await ctx.runQuery(DESCRIBE, { indexName: args.indexName, embedder });
     const { matches, exhausted } = await nearest(ctx, {
       index,
       limit: whole(args.limit, "limit", 1, VECTOR_RESULTS_MAX),
@@ -213,8 +221,9 @@ export const search = internalAction({
       filter: readFilter(args.filter as Value | undefined),
       written: (args.filter as Value | undefined) ?? null,
       includeVector: args.includeVector === true,
+      isExact: args.exact === true,
     });
-    return { matches, exhausted, count: index.count };
+    return { matches, exhausted, count: index.count, pending: index.pending };
   },
 });
 

@@ -49,7 +49,7 @@ describe.each(functions)("%s", (path, each) => {
   });
 
   test("says what it takes and gives", () => {
-    const isWire = /^mastra\/(storage|cache):/.test(path) && !path.endsWith(":removeTexts");
+    const isWire = /^mastra\/(storage|cache):/.test(path);
     expect(JSON.parse(each.exportArgs())).toMatchObject({ type: isWire ? "any" : "object" });
     expect(JSON.parse(each.exportReturns())).not.toBeNull();
   });

@@ -43,6 +43,38 @@ test("a change has the same number before and after it is given", async () => {
   ]);
 });
 
+test("the oldest changes are forgotten, and whoever has missed some is told", async () => {
+  const deployment = emptyDeployment();
+  const kept = 100_000;
+  const forgotten = 2500;
+  await deployment.run(async (ctx) => {
+    const { commitTs } = ctx.db.vars;
+    const change = { commitTs, table: "mastra_threads", kind: "update" as const };
+    const newest = kept + forgotten;
+    for (const sequence of [...Array.from({ length: forgotten + 2 }, (_, n) => n + 1), newest]) {
+      await ctx.db.insert("memory_changes", { ...change, id: `t${sequence}`, sequence });
+    }
+  });
+  const ask = async (after: number, resourceId?: string) =>
+    await deployment.query(internal.memory.changes.list, { after, limit: 2, resourceId });
+  expect(await ask(0)).toMatchObject({ first: 1, last: kept + forgotten });
+  await deployment.mutation(internal.memory.upkeep.number, {});
+  expect((await ask(0)).first).toBe(1001);
+  // It goes on by itself with what one call does not do.
+  await deployment.finishAllScheduledFunctions(vi.runAllTimers);
+  const { changes, first, last } = await ask(0);
+  expect([first, last]).toEqual([forgotten + 1, kept + forgotten]);
+  expect(changes.map(({ sequence }) => sequence)).toEqual([forgotten + 1, forgotten + 2]);
+  // Nobody of this resource wrote anything, so the answer alone would not show the gap.
+  expect(await ask(0, "ann")).toEqual({ changes: [], first, last });
+});
+
+test("of a deployment without changes nothing was missed", async () => {
+  const { query } = emptyDeployment();
+  const answer = await query(internal.memory.changes.list, { after: 0, limit: 9 });
+  expect(answer).toEqual({ changes: [], first: 1, last: 0 });
+});
+
 test("a page of changes is never longer than asked for, however much one call wrote", async () => {
   const deployment = emptyDeployment();
   await say(

@@ -8,7 +8,6 @@ const DIMENSION = 256;
 const LARGE = 3072;
 
 beforeEach(() => {
-  vi.setConfig({ testTimeout: 30_000 });
   vi.useFakeTimers({ now: Date.UTC(2026, 0, 1) });
 });
 afterEach(() => {
@@ -128,6 +127,85 @@ test("a filter on a thread or a resource is asked inside the vector index", asyn
   expect(rich).toMatchObject({ ids: [], exhausted: false });
   const near = await search(deployment, { filter: ["lt", "n", 2], limit: 2 });
   expect(near).toMatchObject({ ids: ["v0", "v1"], exhausted: true });
+});
+
+/** What Convex's vector index was asked, as a function sends it. */
+interface VectorQuery {
+  indexName: string;
+  limit: number;
+  expressions: unknown;
+}
+
+/** Note what vector indexes are asked from now on. */
+function listening(): VectorQuery[] {
+  const asked: VectorQuery[] = [];
+  type Call = (operation: string, args: string) => Promise<string>;
+  const { Convex } = globalThis as unknown as { Convex: { asyncSyscall: Call } };
+  // A getter: each deployment has its own.
+  const plain = Object.getOwnPropertyDescriptor(Convex, "asyncSyscall");
+  const noted = () => async (operation: string, args: string) => {
+    if (operation === "1.0/actions/vectorSearch") {
+      asked.push((JSON.parse(args) as { query: VectorQuery }).query);
+    }
+    return await (plain?.get?.call(Convex) as Call)(operation, args);
+  };
+  vi.spyOn<{ asyncSyscall: unknown }, "asyncSyscall">(
+    Convex,
+    "asyncSyscall",
+    "get",
+  ).mockImplementation(noted);
+  return asked;
+}
+
+/** A filter of Convex's that a field equals a text. */
+function equals(field: string, value: string) {
+  return { $eq: [{ $field: field }, { $literal: value }] };
+}
+
+test("Convex is asked for what is of a thread or a resource, else for the nearest", async () => {
+  const deployment = emptyDeployment();
+  await upsert(deployment, 3, (n) => ({ n, thread_id: "t", resource_id: "r" }));
+  const queryOf = async (filter: unknown) => {
+    const asked = listening();
+    await search(deployment, { filter, limit: 3 });
+    vi.restoreAllMocks();
+    expect(asked).toHaveLength(1);
+    const [{ indexName, limit, expressions }] = asked as [VectorQuery];
+    expect(indexName).toBe("memory_vectors_256.by_embedding");
+    return { limit, expressions };
+  };
+  const ofIndex = equals("indexName", "x");
+  expect(await queryOf(undefined)).toEqual({ limit: 3, expressions: ofIndex });
+  const inThread = { limit: 3, expressions: { $or: [equals("indexThread", '["x","t"]')] } };
+  expect(await queryOf(["eq", "thread_id", "t"])).toEqual(inThread);
+  const ofResource = { $or: [equals("indexResource", '["x","r"]')] };
+  expect(await queryOf(["eq", "resource_id", "r"])).toEqual({ limit: 3, expressions: ofResource });
+  const either = ["t", "u"].map((id) => equals("indexThread", JSON.stringify(["x", id])));
+  expect(await queryOf(["in", "thread_id", ["t", "u"]])).toEqual({
+    limit: 3,
+    expressions: { $or: either },
+  });
+  // What else a filter says is asked of as many rows as Convex returns at once.
+  const rest = ["lt", "n", 9];
+  expect(await queryOf(["and", [["eq", "thread_id", "t"], rest]])).toEqual({
+    ...inThread,
+    limit: 256,
+  });
+  for (const filter of [rest, ["not", ["eq", "thread_id", "u"]]]) {
+    expect(await queryOf(filter)).toEqual({ limit: 256, expressions: ofIndex });
+  }
+});
+
+test("an exact search compares every vector, and asks no vector index", async () => {
+  const deployment = emptyDeployment();
+  await upsert(deployment, 1100);
+  const filter = ["gte", "n", 1098];
+  expect(await search(deployment, { filter })).toMatchObject({ ids: [], exhausted: false });
+  const asked = listening();
+  const exact = await search(deployment, { filter, exact: true });
+  vi.restoreAllMocks();
+  expect(exact).toMatchObject({ ids: ["v1098", "v1099"], exhausted: true });
+  expect(asked).toEqual([]);
 });
 
 test("a small index is looked at row by row for what the nearest do not hold", async () => {

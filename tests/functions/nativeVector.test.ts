@@ -17,6 +17,15 @@ test("a table that the schema does not have is refused with what to do", async (
   expect(refusal.message).toContain("Declare another one in schema.ts");
 });
 
+test("clients that show nothing but the message of an error show the sentence", async () => {
+  const question = { op: "describe", config } as const;
+  const call = emptyDeployment().query(internal.mastra.nativeVector.read, question);
+  const error = (await call.catch((thrown: unknown) => thrown)) as Error & { data: unknown };
+  expect(error.name).toBe("ConvexError");
+  expect(error.message).toMatch(/^The schema declares no vector table articles\. /);
+  expect(error.data).toEqual({ code: "not_found", message: error.message });
+});
+
 test("a table of Convex Memory itself is refused", async () => {
   const own = { ...config, tableName: "memory_vectors_384" };
   const call = emptyDeployment().mutation(internal.mastra.nativeVector.write, {

@@ -7,9 +7,10 @@
  */
 import type { Doc } from "../../_generated/dataModel";
 import { READ_BYTES_MAX } from "../../lib/limits";
-import { addText } from "../../lib/messageTexts";
 import type { MemoryTable } from "../../lib/tables";
 import { countsOf, type FollowedDocuments } from "./followed";
+import { writeText } from "./messageTexts";
+import { supersededBy } from "./notes";
 import { mirror } from "./nativeVectors";
 
 /** The tables whose rows something is derived from, in the order in which they are taken over. */
@@ -87,7 +88,8 @@ async function adopt(
   if (table === "mastra_vectors") await mirror(documents, row as Doc<"mastra_vectors">);
   if (table === "mastra_messages") {
     const message = row as Doc<"mastra_messages">;
-    await documents.removeText(message._id);
-    await addText(documents.writer, message._id, message);
+    if ((await supersededBy(documents, message.id)) === undefined) {
+      await writeText(documents, message._id, message);
+    }
   }
 }

@@ -56,6 +56,19 @@ export function whole(
 }
 
 /**
+ * Return a time in milliseconds since the epoch, or undefined where it is absent or null.
+ *
+ * @throws `invalid_argument` when it is not a number that can be a time.
+ */
+export function time(value: unknown, name: string): number | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (typeof value !== "number" || !(value >= 0 && value < 2 ** 53)) {
+    throw invalidArgument(`${name} must be milliseconds since 1970.`);
+  }
+  return value;
+}
+
+/**
  * Return a text argument that is one of `choices`; the first of them when it is absent.
  *
  * @throws `invalid_argument` when it is something else.

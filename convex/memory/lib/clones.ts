@@ -4,9 +4,13 @@ import { withoutSystemFields } from "../../lib/documents";
 import { conflict, limitExceeded } from "../../lib/errors";
 import { CLONE_MESSAGES_MAX } from "../../lib/limits";
 import type { UncheckedObject } from "../../lib/values";
+import { setExpiry } from "./expiries";
 import type { FollowedDocuments } from "./followed";
-import { findMessage, findThread, threadNamed } from "./rows";
+import { supersede } from "./messageFollowing";
+import { marksOf } from "./notes";
+import { findMessage, threadNamed } from "./rows";
 import { messagesOf, taken } from "./threadMessages";
+import { threadInTheWay } from "./threadRemoval";
 
 type Message = Doc<"mastra_messages">;
 type Thread = Doc<"mastra_threads">;
@@ -43,7 +47,7 @@ export async function cloneThread(
 ): Promise<{ thread: Thread; messageIds: string[][] }> {
   const { newThreadId, newResourceId } = cloning;
   const source = await threadNamed(documents, cloning.threadId, cloning.scope);
-  if ((await findThread(documents, newThreadId, undefined)) !== null) {
+  if ((await threadInTheWay(documents, newThreadId)) !== null) {
     throw conflict(`Thread with id ${newThreadId} already exists`);
   }
   const messages = await messagesToClone(documents, source.id, cloning);
@@ -59,7 +63,28 @@ export async function cloneThread(
     });
     messageIds.push([message.id, id]);
   }
+  await cloneMarks(documents, new Map(messageIds as [string, string][]));
   return { thread: await threadNamed(documents, newThreadId, undefined), messageIds };
+}
+
+/** Have copies expire as their originals do, and supersede the copies of what those do. */
+async function cloneMarks(
+  documents: FollowedDocuments,
+  newIds: ReadonlyMap<string, string>,
+): Promise<void> {
+  for (const { id, expiresAt, supersededBy } of await marksOf(documents, idsOf(newIds))) {
+    const newId = newIds.get(id);
+    if (newId === undefined) continue;
+    if (expiresAt !== undefined) {
+      await setExpiry(documents, "mastra_messages", newId, expiresAt);
+    }
+    const successor = supersededBy === undefined ? undefined : newIds.get(supersededBy);
+    if (successor !== undefined) await supersede(documents, newId, successor);
+  }
+}
+
+function idsOf(newIds: ReadonlyMap<string, string>): { id: string }[] {
+  return Array.from(newIds.keys(), (id) => ({ id }));
 }
 
 function clonedThread(source: Thread, messages: readonly Message[], cloning: Cloning) {

@@ -1,5 +1,6 @@
 /** What a filter says, as values, and whether it holds; as `convex_memory/conditions.py`. */
 import type { Value } from "convex/values";
+import { isObject } from "../../lib/values";
 import { compilePattern } from "./patterns";
 
 /** All of these hold. Empty: always. */
@@ -106,28 +107,21 @@ export function valuesAt(document: Value, path: string): Value[] {
 }
 
 function members(value: Value, name: string): Value[] {
-  if (isObject(value)) return present(member(value, name));
+  if (isObject(value)) return listed(member(value, name));
   if (!Array.isArray(value)) return [];
-  if (/^\d+$/.test(name)) return name.length <= 9 ? present(value[Number(name)]) : [];
-  return value.flatMap((item) => (isObject(item) ? present(member(item, name)) : []));
+  if (/^\d+$/.test(name)) return name.length <= 9 ? listed(value[Number(name)]) : [];
+  return value.flatMap((item) => (isObject(item) ? listed(member(item, name)) : []));
 }
 
-function member(value: Record<string, Value>, name: string): Value | undefined {
+/** An object as its type has it: members that are absent may be `undefined`. */
+type Members = Readonly<Record<string, Value | undefined>>;
+
+function member(value: Members, name: string): Value | undefined {
   return Object.hasOwn(value, name) ? value[name] : undefined;
 }
 
-function present(value: Value | undefined): Value[] {
+function listed(value: Value | undefined): Value[] {
   return value === undefined ? [] : [value];
-}
-
-/** Whether a value is an object, and not an array or bytes. */
-export function isObject(value: unknown): value is Record<string, Value> {
-  return (
-    typeof value === "object" &&
-    value !== null &&
-    !Array.isArray(value) &&
-    !(value instanceof ArrayBuffer)
-  );
 }
 
 /** Equality of JSON values all the way down, with strict types. */
@@ -188,7 +182,8 @@ function contains(value: Value, operand: Value): boolean {
   if (!isObject(value) || !isObject(operand)) return false;
   return Object.entries(operand).every(([name, inner]) => {
     const own = member(value, name);
-    return own !== undefined && (equal(own, inner) || contains(own, inner));
+    if (own === undefined || inner === undefined) return false;
+    return equal(own, inner) || contains(own, inner);
   });
 }
 

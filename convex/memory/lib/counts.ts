@@ -12,6 +12,7 @@ export const keys = {
   messagesOf: (resourceId: string) => `messages of ${resourceId}`,
   messagesIn: (threadId: string) => `messages in ${threadId}`,
   vectorsIn: (indexName: string) => `vectors in ${indexName}`,
+  waitingIn: (indexName: string) => `waiting in ${indexName}`,
 } as const;
 
 /** Rows a count is spread over: the more, the fewer writers meet at one. */
@@ -37,10 +38,14 @@ export async function addToCount(
   const shard = Math.floor(Math.random() * shardsOf(key));
   const range = { index: "by_key", equals: [key, shard] };
   const row = await documents.first("memory_counts", range);
+  const count = (row?.count ?? 0) + difference;
   if (row === null) {
-    await documents.insert("memory_counts", { key, shard, count: difference });
+    await documents.insert("memory_counts", { key, shard, count });
+  } else if (count === 0) {
+    // What is gone leaves no row behind: threads and resources come and go for ever.
+    await documents.delete("memory_counts", row);
   } else {
-    await documents.patch("memory_counts", row, { count: row.count + difference });
+    await documents.patch("memory_counts", row, { count });
   }
 }
 
@@ -54,5 +59,7 @@ export async function dropCount(documents: WritableDocuments, key: string): Prom
 function shardsOf(key: string): number {
   // Writers of one thread meet at its row anyway, which says when it was last written to.
   if (key.startsWith(keys.messagesIn(""))) return 1;
+  // Whoever saves a message adds to what waits for its vector.
+  if (key.startsWith(keys.waitingIn(""))) return SHARDS_OF_ALL;
   return key.includes(" ") ? SHARDS_OF_SOME : SHARDS_OF_ALL;
 }

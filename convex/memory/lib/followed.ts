@@ -1,26 +1,35 @@
 /**
- * Rows with everything that is derived from them: counts, native vectors, numbered changes.
+ * Rows with everything that is derived from them: counts, search texts, what waits to be embedded,
+ * native vectors, numbered changes.
  *
  * Every mutation of Convex Memory writes through here, those of the wire protocol too, so that
  * what a Mastra app writes is counted, searched and followed like what `memory/*` writes.
  */
 import type { Doc, Id } from "../../_generated/dataModel";
-import type { DatabaseWriter, MutationCtx } from "../../_generated/server";
+import type { MutationCtx } from "../../_generated/server";
 import { isFollowed } from "../../lib/changes";
 import { WritableDocuments, withoutSystemFields } from "../../lib/documents";
 import type { MemoryTable } from "../../lib/tables";
 import type { UncheckedObject } from "../../lib/values";
 import { addToCount, dropCount, keys } from "./counts";
+import { followVector } from "./embeddingQueue";
+import { expireFirst } from "./forgetting";
 import { numberSoon } from "./history";
+import {
+  type Deleted,
+  follow,
+  followChange,
+  forgetLater,
+  forgetNotes,
+  unfollow,
+} from "./messageFollowing";
 import { mirror, unmirror } from "./nativeVectors";
 import { goneUpTo, vectorsGoneUpTo } from "./removals";
 
 type Row = Readonly<UncheckedObject>;
 
-/** A row by its `_id`, where the table is known at run time only. */
-interface DynamicReader<Found> {
-  get(table: string, id: string): Promise<Found | null>;
-}
+type Message = Doc<"mastra_messages">;
+type Vector = Doc<"mastra_vectors">;
 
 /** The counts that a row of a table is in. */
 const COUNTED: Partial<Record<MemoryTable, (row: Row) => (string | undefined)[]>> = {
@@ -33,7 +42,14 @@ const COUNTED: Partial<Record<MemoryTable, (row: Row) => (string | undefined)[]>
   mastra_resources: () => [keys.resources],
   mastra_vectors: (row) => [keys.vectors, named(keys.vectorsIn, row["indexName"])],
   mastra_cache: () => [keys.cacheKeys],
+  memory_embedding_queue: (row) => [named(keys.waitingIn, row["indexName"])],
 };
+/** Tables whose rows go with their index. */
+const OF_INDEXES: ReadonlySet<MemoryTable> = new Set<MemoryTable>([
+  "mastra_vectors",
+  "memory_embedding_queue",
+  "memory_kept_texts",
+]);
 
 function named(key: (id: string) => string, id: unknown): string | undefined {
   return typeof id === "string" ? key(id) : undefined;
@@ -43,8 +59,7 @@ function named(key: (id: string) => string, id: unknown): string | undefined {
 export class FollowedDocuments extends WritableDocuments {
   readonly #context: MutationCtx;
   readonly #counts = new Map<string, number>();
-  readonly #dropped = new Set<string>();
-  readonly #goneUpTo = new Map<string, Promise<number | undefined>>();
+  readonly #deleted: Deleted[] = [];
   #changes = 0;
 
   constructor(context: MutationCtx) {
@@ -58,7 +73,12 @@ export class FollowedDocuments extends WritableDocuments {
   ): Promise<Id<Table>> {
     const id = await super.insert(table, row);
     this.#note(table, row, 1);
-    if (table === "mastra_vectors") await mirror(this, row as Doc<"mastra_vectors">);
+    if (table === "mastra_vectors") await mirror(this, row as Vector);
+    if (table === "mastra_messages") {
+      // What was noted of a message that had this id before may still be there.
+      await forgetNotes(this, table, (row as Message).id);
+      await follow(this, id as Id<"mastra_messages">, row as Message);
+    }
     return id;
   }
 
@@ -72,8 +92,12 @@ export class FollowedDocuments extends WritableDocuments {
     this.#note(table, row, -1);
     this.#note(table, after, 1);
     if (table === "mastra_vectors") {
-      const [now, before] = [after, row] as unknown as Doc<"mastra_vectors">[];
-      if (now !== undefined) await mirror(this, now, before);
+      const [before, now] = [row, after] as unknown as [Vector, Vector];
+      await mirror(this, now, before);
+      await followVector(this, before, now);
+    }
+    if (table === "mastra_messages") {
+      await followChange(this, row as unknown as Message, after as unknown as Message);
     }
     return after;
   }
@@ -82,9 +106,25 @@ export class FollowedDocuments extends WritableDocuments {
     const gone = await this.isGone(table, row);
     await super.delete(table, row);
     this.#note(table, row, -1, gone);
+    const deleted: unknown = row;
     if (table === "mastra_vectors") {
-      await unmirror(this, row as unknown as Doc<"mastra_vectors">);
+      await unmirror(this, deleted as Vector);
+      // What goes with its index takes its text with it.
+      if (!gone) await followVector(this, deleted as Vector);
+    } else if (table === "mastra_messages") {
+      await this.#forgetMessage(deleted as Message);
+    } else if (table === "mastra_threads") {
+      await forgetNotes(this, table, (deleted as Doc<"mastra_threads">).id);
     }
+  }
+
+  async #forgetMessage({ _id: messageId, id }: Message): Promise<void> {
+    if (this.isHalfDone) {
+      this.#deleted.push({ messageId, id });
+      return;
+    }
+    await unfollow(this, { messageId, id });
+    await forgetNotes(this, "mastra_messages", id);
   }
 
   /** Whether a row only waits to be removed, and is as if it were not there. */
@@ -95,8 +135,7 @@ export class FollowedDocuments extends WritableDocuments {
 
   /** Forget what is known of removals and the counts under a key: they have just changed. */
   async dropCount(key: string): Promise<void> {
-    this.#goneUpTo.clear();
-    this.#dropped.add(key);
+    this.forget();
     this.#counts.delete(key);
     await dropCount(this, key);
   }
@@ -112,20 +151,16 @@ export class FollowedDocuments extends WritableDocuments {
       if (difference !== 0) await addToCount(this, key, difference);
     }
     this.#counts.clear();
+    await forgetLater(this.scheduler, this.#deleted.splice(0));
     await numberSoon(this.scheduler, this.#changes);
     this.#changes = 0;
   }
 
   /** Add to some counts when this settles. */
-  count(keysOfRow: Iterable<string>, difference: 1 | -1 = 1): void {
+  count(keysOfRow: Iterable<string>, difference = 1): void {
     for (const key of keysOfRow) {
       this.#counts.set(key, (this.#counts.get(key) ?? 0) + difference);
     }
-  }
-
-  /** The database, for rows that are derived from others. */
-  get writer(): DatabaseWriter {
-    return this.database;
   }
 
   #note(table: MemoryTable, row: Row, difference: 1 | -1, gone = false): void {
@@ -137,21 +172,12 @@ export class FollowedDocuments extends WritableDocuments {
   async #uptoOf(table: MemoryTable, row: Row): Promise<number | undefined> {
     const { thread_id: threadId, indexName } = row;
     if (table === "mastra_messages" && typeof threadId === "string") {
-      return await this.#once(`thread ${threadId}`, () => goneUpTo(this, threadId));
+      return await goneUpTo(this, threadId);
     }
-    if (table === "mastra_vectors" && typeof indexName === "string") {
-      return await this.#once(`index ${indexName}`, () => vectorsGoneUpTo(this, indexName));
+    if (OF_INDEXES.has(table) && typeof indexName === "string") {
+      return await vectorsGoneUpTo(this, indexName);
     }
     return undefined;
-  }
-
-  async #once(
-    key: string,
-    ask: () => Promise<number | undefined>,
-  ): Promise<number | undefined> {
-    const known = this.#goneUpTo.get(key) ?? ask();
-    this.#goneUpTo.set(key, known);
-    return await known;
   }
 
   /** Writing to a row that waits to be removed makes a new one, which nothing waits to remove. */
@@ -163,8 +189,7 @@ export class FollowedDocuments extends WritableDocuments {
     const fields = withoutSystemFields({ ...(row as UncheckedObject), ...changes });
     await this.delete(table, row);
     const id = await this.insert(table, fields);
-    const reader = this.database as unknown as DynamicReader<Doc<Table>>;
-    const made = await reader.get(table, id);
+    const made = await this.get(table, id);
     if (made === null) throw new Error("A row just inserted is there.");
     return made;
   }
@@ -176,15 +201,18 @@ export function countsOf(table: MemoryTable, row: Row): string[] {
 }
 
 function isOwnCount(key: string): boolean {
-  return key.startsWith(keys.messagesIn("")) || key.startsWith(keys.vectorsIn(""));
+  return [keys.messagesIn(""), keys.vectorsIn(""), keys.waitingIn("")].some((own) =>
+    key.startsWith(own),
+  );
 }
 
-/** Run a mutation on followed rows, and settle what it wrote. */
+/** Run a mutation on followed rows, without those that have expired; settle what it wrote. */
 export async function following<Result>(
   context: MutationCtx,
   run: (documents: FollowedDocuments) => Promise<Result>,
 ): Promise<Result> {
   const documents = new FollowedDocuments(context);
+  await expireFirst(documents);
   const result = await run(documents);
   await documents.settle();
   return result;

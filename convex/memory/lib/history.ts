@@ -28,6 +28,12 @@ export async function numberSoon(scheduler: Scheduler, changes: number): Promise
   if (Math.random() * NUMBERED_TOGETHER < changes) await scheduler.runAfter(0, NUMBER, {});
 }
 
+/** The number of the oldest change that is kept; the next one to be given when there is none. */
+export async function firstNumber(documents: Documents, last: number): Promise<number> {
+  const range = { index: "by_sequence", gt: 0 };
+  return (await documents.first("memory_changes", range))?.sequence ?? last + 1;
+}
+
 /** The last number that was given; 0 when none was. */
 export async function lastNumber(documents: Documents): Promise<number> {
   const range = { index: "by_sequence", descending: true };

@@ -1,12 +1,13 @@
 /** What the `memory/*` functions share: whose rows are seen, and pages over them. */
 import { v } from "convex/values";
-import type { Doc } from "../../_generated/dataModel";
-import type { Documents, Range } from "../../lib/documents";
+import type { Doc, Id } from "../../_generated/dataModel";
+import { byRecordId, type Documents, type Range } from "../../lib/documents";
 import { notFound } from "../../lib/errors";
 import { READ_BYTES_MAX } from "../../lib/limits";
+import { quoted } from "../../lib/quoted";
 import { memoryTables, type MemoryTable } from "../../lib/tables";
 import type { Part } from "./cursors";
-import { quoted } from "./quoted";
+import { isDue } from "./notes";
 import { goneUpTo } from "./removals";
 
 /** Bytes after which a page ends early: an answer holds no more than one read may. */
@@ -36,9 +37,9 @@ export async function findThread(
   threadId: string,
   scope: string | undefined,
 ): Promise<Thread | null> {
-  const range = { index: "by_record_id", equals: [threadId] };
-  const row = await documents.first("mastra_threads", range);
-  return row === null || (scope !== undefined && row.resourceId !== scope) ? null : row;
+  const row = await documents.first("mastra_threads", byRecordId(threadId));
+  if (row === null || (scope !== undefined && row.resourceId !== scope)) return null;
+  return (await isDue(documents, "mastra_threads", row.id)) ? null : row;
 }
 
 /**
@@ -70,10 +71,18 @@ export async function findMessage(
   messageId: string,
   scope: string | undefined,
 ): Promise<Message | null> {
-  const range = { index: "by_record_id", equals: [messageId] };
-  const row = await documents.first("mastra_messages", range);
-  if (row === null || (await isRemoved(documents, row))) return null;
+  const row = await documents.first("mastra_messages", byRecordId(messageId));
+  if (row === null || !(await isThere(documents, row))) return null;
   return (await inScope(documents, row, scope)) ? row : null;
+}
+
+/** The message with an `_id`, or null when there is none. */
+export async function findSeenMessage(
+  documents: Documents,
+  messageId: Id<"mastra_messages">,
+): Promise<Message | null> {
+  const row = await documents.get("mastra_messages", messageId);
+  return row === null || !(await isThere(documents, row)) ? null : row;
 }
 
 /** Whether a message may be seen: its own resource decides, else its thread's. */
@@ -87,8 +96,17 @@ export async function inScope(
   return (await findThread(documents, message.thread_id, scope)) !== null;
 }
 
+/** Whether a message is there: not removed with its thread, not expired, nor its thread. */
+export async function isThere(documents: Documents, message: Message): Promise<boolean> {
+  return !(
+    (await isRemoved(documents, message)) ||
+    (await isDue(documents, "mastra_messages", message.id)) ||
+    (await isDue(documents, "mastra_threads", message.thread_id))
+  );
+}
+
 /** Whether a message's thread was removed, and the message waits to be. */
-async function isRemoved(documents: Documents, message: Message): Promise<boolean> {
+export async function isRemoved(documents: Documents, message: Message): Promise<boolean> {
   const upto = await goneUpTo(documents, message.thread_id);
   return upto !== undefined && message._creationTime <= upto;
 }

@@ -7,8 +7,12 @@
  */
 import { stem } from "./stemmer";
 
+/** Words of a question that are looked at. */
+const WORDS_MAX = 64;
+/** Words that count: the rarest. */
+export const TERMS_MAX = 16;
 /** Convex takes 16 terms of a query and ignores the rest; one is spent on `LAST_TERM`. */
-export const TERMS_MAX = 15;
+const SEARCHED_MAX = 15;
 /** Convex leaves out words of more than 32 bytes; ours end there instead. */
 const WORD_BYTES_MAX = 32;
 /**
@@ -26,7 +30,8 @@ const STOP_WORDS: ReadonlySet<string> = new Set(
     "if in into is it its just me more most my no nor not now of off on once only or other our " +
     "out over own s same she should so some such t than that the their them then there these " +
     "they this those through to too under until up us very was we were what when where which " +
-    "while who whom why will with would you your"
+    "while who whom why will with would you your " +
+    "d ll m re ve ain aren couldn didn doesn hadn hasn haven isn shouldn wasn weren won wouldn"
   ).split(" "),
 );
 
@@ -41,16 +46,25 @@ export function indexedText(text: string): string {
 }
 
 /**
- * What a query looks for: its telling words, any of which may match.
+ * The words of a query that say something, in lower case, each once.
  *
  * @param query What a person typed. Stop words count only when there is nothing else.
- * @returns At most 15 words, in the form in which they are compared; none when it has no word.
  */
-export function termsOf(query: string): string[] {
-  const words = [...new Set(plainWords(query))];
+export function tellingWords(query: string): string[] {
+  const words = [...new Set(query.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [])];
   const telling = words.filter((word) => !STOP_WORDS.has(word));
-  const chosen = telling.length > 0 ? telling : words;
-  return [...new Set(chosen.map(comparable))].slice(0, TERMS_MAX);
+  return telling.length > 0 ? telling : words;
+}
+
+/** Words in the form in which they are compared, each once. */
+export function comparableWords(words: readonly string[]): string[] {
+  return [...new Set(words.slice(0, WORDS_MAX).flatMap(wordsOf))];
+}
+
+/** Those of some words that Convex's text index is asked for: the longest, which are rarest. */
+export function searchedTerms(words: readonly string[]): string[] {
+  if (words.length <= SEARCHED_MAX) return [...words];
+  return [...words].sort((left, right) => right.length - left.length).slice(0, SEARCHED_MAX);
 }
 
 function plainWords(text: string): string[] {

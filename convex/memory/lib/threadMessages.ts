@@ -1,8 +1,7 @@
 /** The messages of one thread, in the order in which they were said. */
 import type { Doc } from "../../_generated/dataModel";
 import type { Documents } from "../../lib/documents";
-import { goneUpTo } from "./removals";
-import { type Place, readAfter } from "./rows";
+import { isThere, type Place, readAfter } from "./rows";
 
 type Message = Doc<"mastra_messages">;
 
@@ -19,13 +18,12 @@ export function placeOf(message: Message): Place {
   return { value: message.createdAt, created: message._creationTime, id: message._id };
 }
 
-/** The messages of a thread by date, then creation; those that wait to be removed left out. */
+/** The messages of a thread by date, then creation; those that are gone left out. */
 export async function* messagesOf(
   documents: Documents,
   threadId: string,
   { descending, after = null, since, until }: Reading,
 ): AsyncGenerator<Message> {
-  const upto = (await goneUpTo(documents, threadId)) ?? Number.NEGATIVE_INFINITY;
   const slice = {
     index: "by_thread_created",
     equals: [threadId],
@@ -35,7 +33,7 @@ export async function* messagesOf(
     until,
   };
   for await (const message of readAfter(documents, "mastra_messages", slice, after)) {
-    if (message._creationTime > upto) yield message;
+    if (await isThere(documents, message)) yield message;
   }
 }
 

@@ -2,15 +2,20 @@
 import type { Value } from "convex/values";
 import type { Doc } from "../../_generated/dataModel";
 import type { Documents } from "../../lib/documents";
-import { dimensionMismatch, invalidArgument, notFound } from "../../lib/errors";
+import { conflict, dimensionMismatch, invalidArgument, notFound } from "../../lib/errors";
 import { MESSAGE_ID_CHARS_MAX } from "../../lib/limits";
+import { quoted } from "../../lib/quoted";
 import { nativeDimensions } from "../../lib/vectorTables";
 import { isFiniteVector, isObject, type UncheckedObject } from "../../lib/values";
 import { text } from "./arguments";
-import { quoted } from "./quoted";
+import type { FollowedDocuments } from "./followed";
+import { nativeTable } from "./nativeVectors";
 
 /** Indexes that a refusal names. */
 const CHOICES_MAX = 20;
+
+/** The one metric: Convex's vector indexes have no other. */
+export const METRIC = "cosine";
 
 /** What is declared of an index (`mastra_vector_indexes`). */
 export type VectorIndex = Doc<"mastra_vector_indexes">;
@@ -54,6 +59,32 @@ export async function indexNamed(documents: Documents, indexName: string): Promi
   throw notFound(`There is no index ${quoted(name)}; ${choices}. Create it first.`);
 }
 
+/**
+ * Make an index unless there is one; say whether it was made.
+ *
+ * @throws `conflict` when there is one of another dimension, `invalid_argument` when no native
+ *   table has this one.
+ */
+export async function indexOfDimension(
+  documents: FollowedDocuments,
+  indexName: string,
+  dimension: number,
+  createdAt: string,
+): Promise<boolean> {
+  const row = await findIndex(documents, indexName);
+  if (row !== null) {
+    if (row.dimension === dimension) return false;
+    throw conflict(
+      `Index ${quoted(indexName)} exists with ${row.dimension} dimensions, not ${dimension}. Use ` +
+        "another name, or delete it first.",
+    );
+  }
+  if (nativeTable(dimension) === undefined) throw noTable(dimension);
+  const record = { id: indexName, indexName, dimension, metric: METRIC, createdAt };
+  await documents.insert("mastra_vector_indexes", record);
+  return true;
+}
+
 /** The refusal of a dimension that no vector index of the schema has. */
 export function noTable(dimension: number) {
   return invalidArgument(
@@ -94,7 +125,7 @@ export function vectorFor(
 /** What is stored for one vector. */
 export type Item = { readonly id: string; readonly embedding: number[]; readonly metadata?: Value };
 
-const ITEM_FIELDS: readonly string[] = ["id", "vector", "metadata"];
+const ITEM_FIELDS: readonly string[] = ["id", "vector", "metadata", "text"];
 
 /**
  * One item of `upsert`, checked.

@@ -4,6 +4,7 @@ import type { Doc } from "../../_generated/dataModel";
 import type { Documents } from "../../lib/documents";
 import { READ_BYTES_MAX } from "../../lib/limits";
 import { countOf, keys } from "./counts";
+import { bindingOf, unbind } from "./embeddingQueue";
 import type { Filter } from "./filter";
 import type { FollowedDocuments } from "./followed";
 import { findVector, type Vector, type VectorIndex } from "./vectorIndexes";
@@ -11,10 +12,14 @@ import { look } from "./vectorSelection";
 
 /** Vectors one call removes. */
 export const REMOVE_VECTORS_MAX = 1500;
+/** Texts, and places in the queue, that one call removes with them. */
+const REMOVE_TEXTS_MAX = 1000;
+/** Tables whose rows go with their index; the vectors first. */
+const OF_INDEXES = ["mastra_vectors", "memory_kept_texts", "memory_embedding_queue"] as const;
 /** Bytes one call reads to find vectors: each that goes is read once more with its native row. */
 const LOOK_BYTES_MAX = READ_BYTES_MAX / 4;
 /** A removal by filter that nobody went on with for so long starts over. */
-const SCAN_KEPT_MS = 60_000;
+export const SCAN_KEPT_MS = 60_000;
 /** Scans of one index that are forgotten with it. */
 const SCANS_MAX = 64;
 
@@ -90,7 +95,8 @@ async function select(
 }
 
 /**
- * Remove every vector of an index: at once to whoever looks, the rows a batch at a time.
+ * Remove every vector of an index, with the texts they were made from and what waits to be made:
+ * at once to whoever looks, the rows a batch at a time.
  *
  * @returns How many vectors the index had.
  */
@@ -98,21 +104,34 @@ export async function removeAll(
   documents: FollowedDocuments,
   indexName: string,
 ): Promise<number> {
+  const bound = await bindingOf(documents, indexName);
+  if (bound !== null) await unbind(documents, bound);
   const counted = await countOf(documents, keys.vectorsIn(indexName));
-  const newest = { index: "by_index", equals: [indexName], descending: true };
-  const upto = (await documents.first("mastra_vectors", newest))?._creationTime;
+  const all = { index: "by_index", equals: [indexName] };
+  const isEmpty = (await documents.first("mastra_vectors", all)) === null;
   const scans = { index: "by_index_filter", equals: [indexName] };
   for (const scan of await documents.take("memory_vector_scans", scans, SCANS_MAX)) {
     await documents.delete("memory_vector_scans", scan);
   }
-  if (upto === undefined) return 0;
+  if (isEmpty && bound === null) return 0;
   const earlier = await removalOf(documents, indexName);
-  await documents.upsert("memory_vector_removals", { indexName, upto }, earlier);
+  if (earlier !== null) await documents.delete("memory_vector_removals", earlier);
+  await beginRemoval(documents, indexName);
   await documents.dropCount(keys.vectorsIn(indexName));
+  await documents.dropCount(keys.waitingIn(indexName));
   const removed = await removeBatch(documents, indexName);
   const isWhole = earlier === null && (await removalOf(documents, indexName)) === null;
   // What was stored before these functions were deployed has not been counted.
   return isWhole ? removed : Math.max(counted, earlier === null ? removed : 0);
+}
+
+/** Put everything out of sight that an index has by now. */
+async function beginRemoval(documents: FollowedDocuments, indexName: string): Promise<void> {
+  await documents.insert("memory_vector_removals", { indexName, upto: 0 });
+  const begun = await removalOf(documents, indexName);
+  if (begun === null) throw new Error("A removal just begun is there.");
+  // Whatever is there was created before this row.
+  await documents.patch("memory_vector_removals", begun, { upto: begun._creationTime });
 }
 
 /** Go on removing the vectors of an index, and see to it that somebody does. */
@@ -126,19 +145,29 @@ export async function continueVectorRemoval(
 async function removeBatch(documents: FollowedDocuments, indexName: string): Promise<number> {
   const removal = await removalOf(documents, indexName);
   if (removal === null) return 0;
-  const range = { index: "by_index", equals: [indexName], lte: removal.upto };
-  const start = documents.bytesRead;
-  const batch: Vector[] = [];
-  let more = false;
-  for await (const row of documents.scan("mastra_vectors", range)) {
-    more = batch.length >= REMOVE_VECTORS_MAX || documents.bytesRead - start > LOOK_BYTES_MAX;
-    if (more) break;
-    batch.push(row);
+  const [vectors, ...rest] = OF_INDEXES;
+  const removed = await removeRows(documents, vectors, removal, REMOVE_VECTORS_MAX);
+  let { hasMore } = removed;
+  for (const table of rest) {
+    const most = hasMore ? 0 : REMOVE_TEXTS_MAX;
+    hasMore = (await removeRows(documents, table, removal, most)).hasMore || hasMore;
   }
-  for (const row of batch) await documents.delete("mastra_vectors", row);
-  if (more) await documents.scheduler.runAfter(0, CONTINUE, { indexName });
+  if (hasMore) await documents.scheduler.runAfter(0, CONTINUE, { indexName });
   else await documents.delete("memory_vector_removals", removal);
-  return batch.length;
+  return removed.count;
+}
+
+async function removeRows(
+  documents: FollowedDocuments,
+  table: (typeof OF_INDEXES)[number],
+  { indexName, upto }: Doc<"memory_vector_removals">,
+  most: number,
+): Promise<{ count: number; hasMore: boolean }> {
+  if (most === 0) return { count: 0, hasMore: true };
+  const range = { index: "by_index", equals: [indexName], lte: upto };
+  const { rows, hasMore } = await documents.some(table, range, most);
+  for (const row of rows) await documents.delete(table, row);
+  return { count: rows.length, hasMore };
 }
 
 async function removalOf(

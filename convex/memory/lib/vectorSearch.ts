@@ -20,13 +20,15 @@ import { noTable } from "./vectorIndexes";
 import { narrowed, type Narrowing } from "./vectorSelection";
 
 /** Vectors of an index that is looked at row by row: 1,000 of 1,536 dimensions are 14 MB. */
-const SCANNED_MAX = 1000;
+export const SCANNED_MAX = 1000;
 
 /** What a search needs to know of an index. */
 export type Described = {
   readonly indexName: string;
   readonly dimension: number;
   readonly count: number;
+  /** Texts that have no vector yet. */
+  readonly pending: number;
 };
 /** A row that was found, as `memory/vectorRows:read` answers it. */
 export type FoundRow = {
@@ -85,6 +87,8 @@ export type Question = {
   /** The filter as it came, for the query that reads the rows. */
   readonly written: Value;
   readonly includeVector: boolean;
+  /** Whether every vector is to be compared, however many there are. */
+  readonly isExact: boolean;
 };
 
 /**
@@ -99,6 +103,9 @@ export async function nearest(
   const { index, limit, filter } = question;
   const table = nativeTable(index.dimension);
   if (table === undefined) throw noTable(index.dimension);
+  if (question.isExact) {
+    return { matches: await scanned(ctx, question, table), exhausted: true };
+  }
   const { narrowing, rest } = narrowed(filter, index.indexName);
   const isNarrowedWhole = new Filter(every(rest)).isEmpty;
   let found = await search(ctx, question, table, narrowing, isNarrowedWhole ? limit : undefined);

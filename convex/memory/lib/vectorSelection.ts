@@ -1,15 +1,14 @@
 /** The vectors of an index that a filter selects, read as narrowly as an index allows. */
 import type { Value } from "convex/values";
 import type { Documents, Range } from "../../lib/documents";
+import { VECTOR_FILTER_VALUES_MAX } from "../../lib/limits";
 import type { NativeVectorTable } from "../../lib/tables";
 import type { Node } from "./conditions";
 import type { Filter } from "./filter";
+import { staleUpTo } from "./embeddingQueue";
 import { metadataOf, nativeTable, RESOURCE_FIELD, THREAD_FIELD, together } from "./nativeVectors";
 import { vectorsGoneUpTo } from "./removals";
 import { findVector, type Vector, type VectorIndex } from "./vectorIndexes";
-
-/** Equalities that one vector search takes. */
-const VALUES_MAX = 64;
 
 /** A field of native rows, and the values of which it must have one. */
 export type Narrowing = {
@@ -52,8 +51,8 @@ function textsAsked(node: Node, name: string): string[] | undefined {
         ? node.operand
         : [];
   const texts = asked.filter((value) => typeof value === "string");
-  const fits = texts.length === asked.length && texts.length > 0 && texts.length <= VALUES_MAX;
-  return fits ? texts : undefined;
+  const areTexts = texts.length === asked.length && texts.length > 0;
+  return areTexts && texts.length <= VECTOR_FILTER_VALUES_MAX ? texts : undefined;
 }
 
 /** A row that was looked at; `load` gives the vector if the filter selects it, else undefined. */
@@ -79,7 +78,9 @@ export async function* look(
   const { indexName, dimension } = index;
   const since = after === undefined ? {} : { gte: after };
   const upto = (await vectorsGoneUpTo(documents, indexName)) ?? Number.NEGATIVE_INFINITY;
-  const table = nativeTable(dimension);
+  // Vectors of an earlier embedder may have another length, and so another native table.
+  const isMixed = (await staleUpTo(documents, indexName)) > 0;
+  const table = isMixed ? undefined : nativeTable(dimension);
   const range = narrowRange(filter, indexName);
   if (table !== undefined && range !== undefined) {
     yield* lookAtNative(documents, table, { ...range, ...since }, filter, upto);
