@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from convex_memory.cache import ConvexServerCache
     from convex_memory.deployment import Deployment, Kind
     from convex_memory.embedded import EmbeddedDeployment
+    from convex_memory.embedders import Embedder, Embeddings, open_embedder
     from convex_memory.embeddings import IndexDescription, VectorMatch, VectorMatches
     from convex_memory.errors import (
         ConfigurationError,
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
         DeploymentError,
         DeploymentTimeout,
         DimensionMismatch,
+        EmbedderError,
+        EmbedderRefused,
+        EmbedderUnavailable,
+        EmbedderUnreachable,
         FunctionError,
         FunctionNotDeployed,
         InvalidArgument,
@@ -49,6 +54,7 @@ _HOMES = {
     "cache": ("ConvexServerCache",),
     "deployment": ("Deployment", "Kind"),
     "embedded": ("EmbeddedDeployment",),
+    "embedders": ("Embedder", "Embeddings", "open_embedder"),
     "embeddings": ("IndexDescription", "VectorMatch", "VectorMatches"),
     "errors": (
         "ConfigurationError",
@@ -57,6 +63,10 @@ _HOMES = {
         "DeploymentError",
         "DeploymentTimeout",
         "DimensionMismatch",
+        "EmbedderError",
+        "EmbedderRefused",
+        "EmbedderUnavailable",
+        "EmbedderUnreachable",
         "FunctionError",
         "FunctionNotDeployed",
         "InvalidArgument",
@@ -93,6 +103,10 @@ __all__ = [
     "ConvexVector",
     "NativeIndex",
     "Recall",
+    # Embedders
+    "Embedder",
+    "Embeddings",
+    "open_embedder",
     # What they take and give
     "IndexDescription",
     "Message",
@@ -109,6 +123,10 @@ __all__ = [
     "DeploymentError",
     "DeploymentTimeout",
     "DimensionMismatch",
+    "EmbedderError",
+    "EmbedderRefused",
+    "EmbedderUnavailable",
+    "EmbedderUnreachable",
     "FunctionError",
     "FunctionNotDeployed",
     "InvalidArgument",

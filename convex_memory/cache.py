@@ -102,7 +102,7 @@ class ConvexServerCache:
     async def list_push(self, key: str, value: Value) -> int:
         """Append to a list, making it when there is none, and renew its lifetime.
 
-        Never sent twice: after `DeploymentTimeout` the item may or may not be there.
+        Never sent twice: after a `DeploymentError` the item may or may not be there, as it says.
 
         Returns:
             The new length. Where the deployment's function does not tell it, it is asked for
@@ -151,7 +151,7 @@ class ConvexServerCache:
     async def increment(self, key: str) -> int:
         """Add one to a counter, making it when there is none, and renew its lifetime.
 
-        Never sent twice: after `DeploymentTimeout` it may or may not have counted.
+        Never sent twice: after a `DeploymentError` it may or may not have counted, as it says.
 
         Returns:
             The new count: 1, 2, …

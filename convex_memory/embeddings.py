@@ -16,10 +16,12 @@ from convex_memory.limits import (
     VECTOR_DIMENSION_MIN,
     VECTOR_RESULTS_MAX,
 )
-from convex_memory.values import Value, check, whole_numbers
+from convex_memory.values import Value, are_finite_floats, check, whole_numbers
 
 COSINE: Final = "cosine"
 """The one metric; Convex's vector indexes have no other."""
+MESSAGES_INDEX: Final = "memory_messages"
+"""What the index with the vectors of messages is called, as in Mastra."""
 
 Metadata = Mapping[str, Value]
 
@@ -54,18 +56,20 @@ class VectorMatches:
 
     `matches` are best first, equal scores in the order in which the records were created.
     `exhausted` says that nothing which should be among them can be missing; where it is false,
-    a narrower filter finds more.
+    a narrower filter finds more. `pending` counts texts of the index that have no vector yet.
     """
 
     matches: list[VectorMatch]
     exhausted: bool
+    pending: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class IndexDescription:
     """One index: how long its vectors are and how many it holds.
 
-    `count_is_limited` says that counting stopped at `count`.
+    `count_is_limited` says that counting stopped at `count`. `embedder` is the id of what makes
+    its vectors of texts, `None` where callers make them; `pending` counts texts that wait for it.
     """
 
     index_name: str
@@ -73,6 +77,8 @@ class IndexDescription:
     metric: str
     count: int
     count_is_limited: bool = False
+    embedder: str | None = None
+    pending: int = 0
 
 
 def vector_of(where: str, vector: Vector, dimension: int | None = None) -> list[float]:
@@ -90,8 +96,7 @@ def vector_of(where: str, vector: Vector, dimension: int | None = None) -> list[
     listed = vector if isinstance(vector, list | tuple) else _listed(where, vector)
     if not listed:
         raise InvalidArgument(f"{where} is empty; a vector has at least one number.")
-    # A finite sum of floats proves every one finite without a look at each: vectors are long.
-    if all(type(item) is float for item in listed) and math.isfinite(sum(listed)):
+    if are_finite_floats(listed):
         numbers = list(cast(Sequence[float], listed))
     else:
         numbers = [_number(where, position, item) for position, item in enumerate(listed)]
@@ -256,6 +261,17 @@ def number_in(path: str, value: object) -> float:
     return value
 
 
+def optional_text_in(path: str, value: object) -> str | None:
+    """Text that a function answered with, or None for null.
+
+    Raises:
+        InvalidResponse: It is something else.
+    """
+    if value is not None and not isinstance(value, str):
+        raise InvalidResponse(f"{path} answered with {type(value).__name__} instead of text.")
+    return value
+
+
 def stored_metadata(value: Value) -> dict[str, Value] | None:
     """Metadata as a record holds it, with whole numbers as integers."""
     whole = whole_numbers(value)
@@ -267,3 +283,11 @@ def stored_vector(value: Value) -> list[float]:
     if not isinstance(value, list | tuple):
         return []
     return [float(item) for item in value if isinstance(item, int | float)]
+
+
+def messages_index_name(dimension: int) -> str:
+    """Return the index that holds the vectors of messages of this dimension.
+
+    The name that Mastra's semantic recall gives it.
+    """
+    return MESSAGES_INDEX if dimension == 1536 else f"{MESSAGES_INDEX}_{dimension}"

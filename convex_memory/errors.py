@@ -10,6 +10,10 @@
     │   ├── FunctionNotDeployed   the deployment has no such function
     │   ├── StorageFailed         the disk or database file failed; nothing was changed
     │   └── InvalidResponse       the answer was not one the protocol allows
+    ├── EmbedderError             texts were not embedded; what was stored before stays
+    │   ├── EmbedderUnavailable   it cannot work until somebody changes something
+    │   ├── EmbedderUnreachable   no answer in time; the same call may succeed later
+    │   └── EmbedderRefused       it works, but does not take these texts
     └── FunctionError             the function ran and refused; nothing was changed
         ├── InvalidArgument
         │   └── DimensionMismatch
@@ -73,7 +77,7 @@ class DeploymentTimeout(DeploymentError):
 
 
 class Overloaded(DeploymentError):
-    """The deployment refused for lack of capacity. Nothing was executed."""
+    """The deployment refused for lack of capacity. Nothing was executed, save maybe an action."""
 
     code = "overloaded"
 
@@ -100,6 +104,33 @@ class InvalidResponse(DeploymentError):
     """The answer was not one that the protocol allows."""
 
     code = "invalid_response"
+
+
+class EmbedderError(ConvexMemoryError):
+    """Texts were not embedded."""
+
+    code = "embedder"
+
+
+class EmbedderUnavailable(EmbedderError):
+    """The embedder cannot work until somebody changes something: files, a key, a setting."""
+
+    code = "embedder_unavailable"
+
+
+class EmbedderUnreachable(EmbedderError):
+    """The embedder gave no answer in time, or asked to slow down. Later it may work."""
+
+    code = "embedder_unreachable"
+
+
+class EmbedderRefused(EmbedderError):
+    """The embedder does not take these texts, now or later; it may take others.
+
+    `details["positions"]` holds those of the texts that were refused together.
+    """
+
+    code = "embedder_refused"
 
 
 class FunctionError(ConvexMemoryError):

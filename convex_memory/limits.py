@@ -69,11 +69,31 @@ SAVE_MESSAGES_MAX: Final = 100
 NEIGHBOURS_MAX: Final = 50
 """Messages before, and after, that one look-around may ask for."""
 SEARCH_RESULTS_MAX: Final = 100
+SEARCH_CANDIDATES_MAX: Final = 256
+"""Hits of one search that answers with ids only."""
 SEARCH_QUERY_CHARS_MAX: Final = 4096
 CHANGES_PAGE_MAX: Final = 1000
 CASCADE_DELETE_ROWS: Final = 2000
 """Messages one `memory/threads:remove` call deletes, so that other writers get their turn."""
+TRANSFER_ROWS_MAX: Final = 500
+"""Rows one `memory/transfer:page` answers with, and one `memory/transfer:restore` takes."""
+TRANSFER_BYTES_MAX: Final = 1 << 20
+"""Bytes of rows after which a page ends, and with which a restore is full (one row always fits)."""
 CLONE_MESSAGES_MAX: Final = 5000
 """Messages one `memory/threads:clone` copies in its single transaction."""
 MESSAGE_ID_CHARS_MAX: Final = 512
 """Ids made by callers: thread, message, resource, vector and index ids."""
+
+RESTORABLE_MS_DEFAULT: Final = 604_800_000
+"""How long what was deleted can be restored: seven days."""
+
+# --- Embeddings that the server makes
+EMBED_CLAIM_ROWS_MAX: Final = 256
+"""Texts one `memory/embeddings:claim` call hands out."""
+EMBED_CLAIM_CHARS_MAX: Final = 1 << 18
+"""Characters after which it hands out no more; at least one text is."""
+EMBED_LEASE_MS_MIN: Final = 100
+EMBED_LEASE_MS_MAX: Final = 600_000
+"""How long a claim may hold; a worker that dies delays its texts by that much at most."""
+EMBED_TEXT_CHARS_MAX: Final = 1 << 18
+"""Characters of one text that `memory/vectors:upsert` keeps."""

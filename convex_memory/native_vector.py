@@ -235,7 +235,7 @@ class ConvexNativeVector:
         filter: Mapping[str, object] | None = None,
         vector: Vector | None = None,
         metadata: Metadata | None = None,
-    ) -> None:
+    ) -> int:
         """Change one record; an absent one is ignored.
 
         Args:
@@ -244,6 +244,9 @@ class ConvexNativeVector:
             filter: Not supported; native tables are changed by id.
             vector: The new vector.
             metadata: Merged into the stored metadata at the top level.
+
+        Returns:
+            How many records were there to change, 1 or 0.
 
         Raises:
             DimensionMismatch: The vector has another length than the index.
@@ -262,7 +265,12 @@ class ConvexNativeVector:
         if metadata is not None:
             args["metadata"] = one_metadata_of(where, metadata)
             index.check_filterable(where, metadata)
+        # The function does not say whether it found the record.
+        found = list_in(self._query, await self._read(index, "listByIds", ids=[args["id"]]))
+        if found == [None]:
+            return 0
         await self._write(index, "updateById", **args)
+        return 1
 
     async def delete_vector(self, index_name: str, id: str) -> None:
         """Delete one record; an absent one is fine."""

@@ -4,16 +4,17 @@ What decides whether a call is sent again is whether it can have been executed. 
 HTTP 429 and Convex's own 503 prove that nothing was: those are tried again for every call. An
 answer that was lost on the way proves nothing: then only what is harmless twice is tried again.
 Mutations carry no identifier that would let Convex recognise a second sending.
+
+A call that fails leaves one WARNING line: function, kind, code, HTTP status, tries, milliseconds.
+Tries before the last leave a DEBUG line each. No line holds content, arguments or the key.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 import time
-import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -23,9 +24,8 @@ from urllib.parse import urlsplit
 from convex_memory.deployment import Kind
 from convex_memory.errors import (
     ConfigurationError,
-    DeploymentTimeout,
+    ConvexMemoryError,
     InvalidArgument,
-    InvalidResponse,
     LimitExceeded,
     Unreachable,
 )
@@ -34,7 +34,22 @@ from convex_memory.limits import (
     REQUEST_BODY_BYTES_MAX,
     REQUEST_TIMEOUT_MS_DEFAULT,
 )
-from convex_memory.remote_answers import Answered, Called, Failed, read_answer, unanswered
+from convex_memory.remote_answers import (
+    Answered,
+    Called,
+    Failed,
+    late,
+    read_answer,
+    too_long,
+    unanswered,
+)
+from convex_memory.remote_exchange import (
+    AnswerTooLong,
+    Broken,
+    Connections,
+    Outgoing,
+    UnusableAddress,
+)
 from convex_memory.values import Value, check
 
 if TYPE_CHECKING:
@@ -50,11 +65,6 @@ PAUSE_SECONDS_MAX: Final = 2.0
 RETRY_AFTER_SECONDS_MAX: Final = 60.0
 """A deployment that asks for a longer pause is not waited for."""
 CONNECT_SECONDS_MAX: Final = 5.0
-CONNECTIONS_MAX: Final = 64
-IDLE_SECONDS_MAX: Final = 15.0
-"""Idle connections are dropped before a server or a proxy would drop them."""
-ANSWER_BYTES_MAX: Final = 64 << 20
-"""An answer of Convex holds at most 16 MiB of values; this is what is read of any server."""
 _THREAD_BYTES: Final = 64 << 10
 """Arguments and answers larger than this are coded in a thread, off the event loop."""
 
@@ -64,15 +74,16 @@ _log = logging.getLogger(__name__)
 class RemoteDeployment:
     """A Convex deployment, or anything else that serves Convex's HTTP function API.
 
-    Nothing is connected before the first call. Connections are pooled for each event loop.
-    Proxies and certificates are not read from the environment: give a `transport` for those.
+    Nothing is connected before the first call. Connections are kept alive and shared, for each
+    event loop its own (`remote_pool`). Proxies and certificates are not read from the
+    environment: give a `transport` for those.
 
     Args:
         url: `https://<name>.convex.cloud`, or the address of a self-hosted deployment.
         admin_key: The deployment's admin or deploy key. No error, log or repr shows it.
         timeout_ms: How long one call may take with all its tries, in milliseconds; 0 waits
             for ever.
-        transport: What carries requests instead of a pool of connections; closed with this.
+        transport: What carries requests instead of such connections; closed with this.
         clock: Seconds, monotonic.
         sleep: Waits that many seconds.
 
@@ -100,9 +111,8 @@ class RemoteDeployment:
         self._transport = transport
         self._clock = clock
         self._sleep = sleep
-        self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx2.AsyncClient] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._given: Connections | None = None
+        self._pools: dict[asyncio.AbstractEventLoop, Connections] = {}
         self._closed = False
 
     def __repr__(self) -> str:
@@ -120,12 +130,17 @@ class RemoteDeployment:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections of this event loop and refuse every later call."""
+        """Close every connection and refuse every later call; calls on their way fail."""
         self._closed = True
-        client = self._clients.pop(asyncio.get_running_loop(), None)
-        self._clients.clear()
-        if client is not None:
-            await client.aclose()
+        given, self._given = self._given, None
+        if given is not None:
+            await given.aclose()
+        while self._pools:
+            loop, pool = self._pools.popitem()
+            if loop is asyncio.get_running_loop() or loop.is_closed():
+                await pool.aclose()
+            else:
+                asyncio.run_coroutine_threadsafe(pool.aclose(), loop)
 
     async def call(
         self,
@@ -157,23 +172,33 @@ class RemoteDeployment:
             FunctionError: The function ran and refused.
             DeploymentError: No usable answer; the subclass says why.
         """
+        began = self._clock()
         if timeout_ms is None:
             timeout_ms = self._timeout_ms
         if timeout_ms < 0:
             raise InvalidArgument(
                 f"timeout_ms is {timeout_ms}; give milliseconds, or 0 to wait for ever."
             )
-        body = await _request_body(path, args)
-        if self._closed:
-            raise Unreachable("This deployment has been closed; make another one to call it.")
         called = Called(kind, path, self._url, self._admin_key)
         harmless = kind == "query" if retry is None else retry
-        return await self._send(_Sending(called, body, timeout_ms, harmless, self._clock()))
+        sending = _Sending(called, timeout_ms, harmless, began)
+        try:
+            return await self._send(sending, await _request_body(path, args))
+        except ConvexMemoryError as error:
+            _log.warning(
+                "call failed path=%s kind=%s code=%s status=%s tries=%d ms=%d",
+                path,
+                kind,
+                error.code,
+                sending.status or "-",
+                sending.tries,
+                (self._clock() - began) * 1000,
+            )
+            raise
 
-    async def _send(self, sending: _Sending) -> Value:
+    async def _send(self, sending: _Sending, body: bytes) -> Value:
         while True:
-            sending.tries += 1
-            outcome = await self._try(sending)
+            outcome = await self._try(sending, body)
             if isinstance(outcome, Answered):
                 return outcome.value
             pause = self._pause(sending, outcome)
@@ -183,15 +208,16 @@ class RemoteDeployment:
                 # This try was not executed, but an earlier one may have been.
                 outcome = sending.lost
             if pause is None:
-                _log.warning(
-                    "call failed path=%s kind=%s code=%s tries=%d ms=%d",
-                    sending.called.path,
-                    sending.called.kind,
-                    outcome.error.code,
-                    sending.tries,
-                    (self._clock() - sending.began) * 1000,
-                )
                 raise outcome.error from outcome.cause
+            _log.debug(
+                "call goes again path=%s kind=%s code=%s status=%s tries=%d pause_ms=%d",
+                sending.called.path,
+                sending.called.kind,
+                outcome.error.code,
+                sending.status or "-",
+                sending.tries,
+                pause * 1000,
+            )
             await self._sleep(pause)
 
     def _remaining(self, sending: _Sending) -> float | None:
@@ -202,7 +228,7 @@ class RemoteDeployment:
     def _pause(self, sending: _Sending, failed: Failed) -> float | None:
         """Seconds until the next try, None when there is to be none."""
         allowed = failed.again == "always" or (failed.again == "if_harmless" and sending.harmless)
-        if not allowed or sending.tries >= TRIES_MAX:
+        if not allowed or sending.tries >= TRIES_MAX or self._closed:
             return None
         longest = min(PAUSE_SECONDS_MAX, PAUSE_FIRST_SECONDS * 2 ** (sending.tries - 1))
         pause = max(longest * random.uniform(0.5, 1), failed.after_seconds)
@@ -210,95 +236,87 @@ class RemoteDeployment:
         limit = RETRY_AFTER_SECONDS_MAX if remaining is None else remaining
         return pause if pause < limit else None
 
-    async def _try(self, sending: _Sending) -> Answered | Failed:
-        import httpx2
-
+    async def _try(self, sending: _Sending, body: bytes) -> Answered | Failed:
         called, remaining = sending.called, self._remaining(sending)
+        if self._closed:
+            gone = Unreachable("This deployment has been closed; make another one to call it.")
+            return Failed(gone, "always")
+        # At most half of what is left, so that a host that swallows packets leaves time for
+        # another try.
+        connect = CONNECT_SECONDS_MAX if remaining is None else remaining / 2
+        outgoing = Outgoing(
+            f"{self._url}/api/{called.kind}",
+            body,
+            connect_seconds=min(CONNECT_SECONDS_MAX, max(connect, 0)),
+            once=not sending.harmless,
+        )
+        sending.status = None
         try:
             async with asyncio.timeout(remaining):
-                return await self._exchange(sending, remaining)
-        except TimeoutError as error:
-            late = DeploymentTimeout(
-                f"{called.path} had no answer within {sending.timeout_ms} ms. {called.doubt}"
-            )
-            return Failed(late, cause=error)
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            return unanswered(error, called)
+                connections = await self._connections()
+                sending.tries += 1
+                reply = await connections.send(outgoing)
+                sending.status = reply.status
+                read = partial(read_answer, called, reply)
+                large = len(reply.content) > _THREAD_BYTES
+                return await asyncio.to_thread(read) if large else read()
+        except TimeoutError:
+            return late(called, sending.timeout_ms, begun=outgoing.begun)
+        except Broken as broken:
+            return unanswered(called, broken, begun=outgoing.begun)
+        except AnswerTooLong:
+            return too_long(called)
+        except UnusableAddress:
+            return Failed(ConfigurationError(f"{self._url} is no address that can be called."))
 
-    async def _exchange(self, sending: _Sending, remaining: float | None) -> Answered | Failed:
-        import httpx2
+    async def _connections(self) -> Connections:
+        if self._transport is not None:
+            if self._given is None:
+                from convex_memory.remote_transport import GivenTransport
 
-        # At most half of what is left, so that a host that swallows packets leaves time for
-        # another try, and the error can say that nothing was executed.
-        connect = CONNECT_SECONDS_MAX if remaining is None else remaining / 2
-        content = bytearray()
-        async with self._client().stream(
-            "POST",
-            f"{self._url}/api/{sending.called.kind}",
-            content=sending.body,
-            timeout=httpx2.Timeout(None, connect=min(CONNECT_SECONDS_MAX, connect)),
-        ) as response:
-            async for chunk in response.aiter_bytes():
-                content += chunk
-                if len(content) > ANSWER_BYTES_MAX:
-                    return Failed(
-                        InvalidResponse(
-                            f"{sending.called.path} was answered with more than "
-                            f"{ANSWER_BYTES_MAX} bytes. Ask for less at once. "
-                            f"{sending.called.doubt}"
-                        )
-                    )
-        read = partial(
-            read_answer,
-            sending.called,
-            response.status_code,
-            response.headers.get("retry-after"),
-            bytes(content),
-        )
-        return await asyncio.to_thread(read) if len(content) > _THREAD_BYTES else read()
-
-    def _client(self) -> httpx2.AsyncClient:
-        import httpx2
-
+                self._given = GivenTransport(self._transport, self._headers())
+            return self._given
         loop = asyncio.get_running_loop()
-        client = self._clients.get(loop)
-        if client is None:
-            client = self._clients[loop] = httpx2.AsyncClient(
-                headers={
-                    "Authorization": f"Convex {self._admin_key}",
-                    "Content-Type": "application/json",
-                    "User-Agent": "convex-memory",
-                },
-                limits=httpx2.Limits(
-                    max_connections=CONNECTIONS_MAX,
-                    max_keepalive_connections=CONNECTIONS_MAX,
-                    keepalive_expiry=IDLE_SECONDS_MAX,
-                ),
-                transport=self._transport,
-                trust_env=False,
-            )
-        return client
+        pool = self._pools.get(loop)
+        if pool is None:
+            from convex_memory.remote_pool import PooledConnections
+
+            secure = self._url.startswith("https:")
+            pool = self._pools[loop] = PooledConnections(self._headers(), secure=secure)
+            for ended in [each for each in self._pools if each.is_closed()]:
+                await self._pools.pop(ended).aclose()
+        return pool
+
+    def _headers(self) -> Mapping[str, str]:
+        return {
+            "Accept-Encoding": "gzip, deflate",
+            "Authorization": f"Convex {self._admin_key}",
+            "Content-Type": "application/json",
+            "User-Agent": "convex-memory",
+        }
 
 
 @dataclass(slots=True)
 class _Sending:
     called: Called
-    body: bytes
     timeout_ms: int
     harmless: bool
     began: float
     tries: int = 0
+    status: int | None = None
     lost: Failed | None = None
 
 
 async def _request_body(path: str, args: Mapping[str, Value]) -> bytes:
+    from convex_memory.remote_coding import encode_request
+
     size = check(args, "args")
     if size > ARGUMENTS_BYTES_MAX:
         raise LimitExceeded(
             f"The arguments of {path} are {size} bytes; one call takes at most "
             f"{ARGUMENTS_BYTES_MAX}. Send them in several calls."
         )
-    encode = partial(_encode, path, args)
+    encode = partial(encode_request, path, args)
     body = await asyncio.to_thread(encode) if size > _THREAD_BYTES else encode()
     if len(body) > REQUEST_BODY_BYTES_MAX:
         raise LimitExceeded(
@@ -306,14 +324,6 @@ async def _request_body(path: str, args: Mapping[str, Value]) -> bytes:
             f"{REQUEST_BODY_BYTES_MAX}. Send its arguments in several calls."
         )
     return body
-
-
-def _encode(path: str, args: Mapping[str, Value]) -> bytes:
-    from convex.values import convex_to_json
-
-    coded = convex_to_json(args)  # type: ignore[arg-type]
-    fields = {"path": path, "args": coded, "format": "convex_encoded_json"}
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _base_url(url: str) -> str:

@@ -6,14 +6,12 @@ wrappers and stack lines, without the values that validators quote, and never wi
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 import re
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Final, Literal
 
 from convex_memory.deployment import Kind
 from convex_memory.errors import (
@@ -31,7 +29,8 @@ from convex_memory.errors import (
     Unauthorized,
     Unreachable,
 )
-from convex_memory.values import Value, whole_numbers
+from convex_memory.remote_exchange import ANSWER_BYTES_MAX, Broken, Reply
+from convex_memory.values import Value
 
 MESSAGE_CHARS_MAX: Final = 500
 """What is shown at most of a text that the deployment sent."""
@@ -56,7 +55,7 @@ class Called:
         """What is known of a call whose answer was lost, as a sentence."""
         if self.kind == "query":
             return "It was a query, so nothing was changed."
-        return "It may or may not have happened."
+        return "It may or may not have happened: look before you do it again."
 
     def shown(self, text: str) -> str:
         """A text of the deployment as it may stand in an error."""
@@ -88,53 +87,79 @@ class Failed:
     cause: BaseException | None = None
 
 
-def unanswered(error: Exception, called: Called) -> Failed:
-    """What an exception of httpx2 says about a call."""
-    import httpx2
+def unanswered(called: Called, broken: Broken, *, begun: bool) -> Failed:
+    """What it means that a request had no whole answer.
 
-    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout):
+    Args:
+        called: The call.
+        broken: How it ended.
+        begun: Whether the request had begun to leave; only then can it have been executed.
+    """
+    reason = broken.reason or ("it took too long" if broken.timed_out else "")
+    told = f" ({reason})" if reason else ""
+    if not begun:
         missed: DeploymentError = Unreachable(
-            f"No connection to {called.url} could be made, so {called.path} was not executed. "
-            "Check the URL, the network and that the deployment is running."
+            f"No connection to {called.url} could be made{told}, so {called.path} was not "
+            "executed. Check the URL, the network and that the deployment is running."
         )
-        return Failed(missed, "always", cause=error)
-    if isinstance(error, httpx2.TimeoutException):
+        return Failed(missed, "always", cause=broken.cause)
+    if broken.timed_out:
         missed = DeploymentTimeout(f"{called.path} had no answer in time. {called.doubt}")
     else:
         missed = InvalidResponse(
-            f"The connection broke before {called.path} was answered whole. {called.doubt}"
+            f"The connection broke{told} before {called.path} was answered whole. {called.doubt}"
         )
-    return Failed(missed, "if_harmless", cause=error)
+    return Failed(missed, "if_harmless", cause=broken.cause)
 
 
-def read_answer(
-    called: Called, status: int, retry_after: str | None, content: bytes
-) -> Answered | Failed:
-    """What an answer says.
+def late(called: Called, timeout_ms: int, *, begun: bool) -> Failed:
+    """What it means that the deadline of a call passed.
 
     Args:
-        called: The call that it answers.
-        status: The HTTP status.
-        retry_after: The header of that name; only its form in seconds is understood.
-        content: The whole body.
+        called: The call.
+        timeout_ms: What it was given, in milliseconds.
+        begun: Whether the last request had begun to leave.
     """
+    if begun:
+        missed: DeploymentError = DeploymentTimeout(
+            f"{called.path} had no answer within {timeout_ms} ms. {called.doubt}"
+        )
+        return Failed(missed, "if_harmless")
+    missed = Unreachable(
+        f"{called.path} was not executed: it could not be sent to {called.url} within "
+        f"{timeout_ms} ms. Check the network, ask for less at once, or allow more time."
+    )
+    return Failed(missed, "always")
+
+
+def too_long(called: Called) -> Failed:
+    """What it means that an answer was longer than is read."""
+    return Failed(
+        InvalidResponse(
+            f"{called.path} was answered with more than {ANSWER_BYTES_MAX} bytes. Ask for less "
+            f"at once. {called.doubt}"
+        )
+    )
+
+
+def read_answer(called: Called, reply: Reply) -> Answered | Failed:
+    """What an answer says. Of `Retry-After` only the form in seconds is understood."""
     # 560 is how older deployments mark an error of the function in an otherwise equal body.
-    if status not in (200, 560):
-        return _refused(called, status, _seconds(retry_after), content)
+    if reply.status not in (200, 560):
+        return _refused(called, reply.status, _seconds(reply.retry_after), reply.content)
+    from convex_memory.remote_coding import decode_answer
+
     try:
-        reply = json.loads(content, parse_int=float, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        return Failed(_unreadable(called), cause=error)
-    match reply:
+        answer = decode_answer(reply.content)
+    except ValueError:
+        # Its text may quote the answer, so it is not kept as a cause.
+        return Failed(_unreadable(called))
+    match answer:
         case {"status": "success", "value": value}:
-            return _answered(called, value, content)
+            return Answered(value)
         case {"status": "error"}:
-            return Failed(_function_error(called, reply))
+            return Failed(_function_error(called, answer))
     return Failed(_unreadable(called))
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _unreadable(called: Called) -> InvalidResponse:
@@ -142,30 +167,6 @@ def _unreadable(called: Called) -> InvalidResponse:
         f"{called.path} was answered with something that is not an answer of a Convex function. "
         f"Check that {called.url} is a Convex deployment. {called.doubt}"
     )
-
-
-def _answered(called: Called, value: Any, content: bytes) -> Answered | Failed:
-    from convex.values import json_to_convex
-
-    try:
-        decoded = json_to_convex(value)
-    except (ValueError, TypeError, struct.error, RecursionError):
-        # Its text quotes the value, so it is not kept as a cause.
-        return Failed(_unreadable(called))
-    plain: Any = _without_special_types(decoded) if b'"$' in content else decoded
-    return Answered(whole_numbers(plain))
-
-
-def _without_special_types(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_special_types(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_without_special_types(item) for item in value]
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if value is None or isinstance(value, str | float | bool):
-        return value
-    return int(value.value)
 
 
 def _function_error(called: Called, reply: Mapping[str, Any]) -> ConvexMemoryError:
@@ -212,7 +213,7 @@ def _shown_within(called: Called, value: Any) -> Any:
         return {name: _shown_within(called, item) for name, item in value.items()}
     if isinstance(value, list):
         return [_shown_within(called, item) for item in value]
-    return called.shown(value) if isinstance(value, str) else whole_numbers(value)
+    return called.shown(value) if isinstance(value, str) else value
 
 
 def _refused(called: Called, status: int, after_seconds: float, content: bytes) -> Failed:
@@ -249,9 +250,11 @@ def _overloaded(called: Called, status: int, after_seconds: float, told: str) ->
     again: Literal["always", "if_harmless"] = (
         "if_harmless" if status == 503 and called.kind == "action" else "always"
     )
+    when = f"in {after_seconds:g} seconds" if after_seconds else "later"
+    doubt = f" {called.doubt}" if again == "if_harmless" else ""
     error = Overloaded(
         f"{called.url} is overloaded and did not complete {called.path} (HTTP {status}{told}). "
-        "Try again later."
+        f"Try again {when}.{doubt}"
     )
     return Failed(error, again, after_seconds)
 

@@ -40,6 +40,34 @@ def text_content(text: str, *, metadata: Mapping[str, Value] | None = None) -> d
     return content
 
 
+def changed_content(stored: str, text: str | None, metadata: Mapping[str, Value] | None) -> str:
+    """Return the stored text of a message with another text, other metadata, or both.
+
+    Args:
+        stored: The stored text of the message.
+        text: What it says now, in place of everything it said, tool calls included; None keeps it.
+        metadata: Merged into its metadata at the top level, a null taking a member away; None
+            keeps them.
+
+    Returns:
+        The JSON text of a format-2 message.
+    """
+    try:
+        content: Any = json.loads(stored)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict) or content.get("format") != 2:
+        content = text_content(message_text(stored))
+    if text is not None:
+        kept = {name: content[name] for name in ("metadata",) if name in content}
+        content = {**text_content(text), **kept}
+    if metadata is not None:
+        before = content.get("metadata")
+        merged = {**before, **metadata} if isinstance(before, dict) else dict(metadata)
+        content["metadata"] = {name: each for name, each in merged.items() if each is not None}
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+
+
 def message_text(content: str | Mapping[str, Value]) -> str:
     """Return the plain text of a stored message; empty when it has none.
 

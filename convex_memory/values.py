@@ -7,7 +7,7 @@ import json
 import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from convex_memory.errors import InvalidArgument, LimitExceeded
 from convex_memory.limits import (
@@ -39,8 +39,8 @@ def check(value: Value, where: str = "args", *, nesting_max: int = VALUE_NESTING
         their UTF-8 length + 2, arrays 2 + elements, objects 2 + fields with their names + 1.
 
     Raises:
-        InvalidArgument: A field name that starts with `$` or is not printable ASCII, a
-            number that is not finite, a lone surrogate, or something that is not JSON.
+        InvalidArgument: A field name that starts with `$`, is `__proto__` or not printable
+            ASCII, a number that is not finite, a lone surrogate, or something that is not JSON.
         LimitExceeded: Too deep, too many elements or fields, or a name that is too long.
     """
     kind = type(value)
@@ -86,13 +86,21 @@ def _check_array(value: Sequence[Value], where: str, nesting_max: int) -> int:
         raise LimitExceeded(
             f"{where} has {len(value)} elements; an array holds at most {ARRAY_ELEMENTS_MAX}."
         )
-    # A finite sum of floats proves every one finite without a look at each: vectors are long.
-    if value and all(type(item) is float for item in value) and math.isfinite(sum(value)):  # type: ignore[arg-type]
+    if value and are_finite_floats(value):
         return 2 + 9 * len(value)
     return 2 + sum(
         check(item, f"{where}[{position}]", nesting_max=nesting_max - 1)
         for position, item in enumerate(value)
     )
+
+
+def are_finite_floats(values: Sequence[Any]) -> bool:
+    """Whether all are floats, and so surely finite; False may also mean that it is not sure.
+
+    Vectors are long: types are collected, and a finite sum proves every number finite, without
+    a step of Python for each.
+    """
+    return set(map(type, values)) == {float} and math.isfinite(sum(values))
 
 
 def _too_deep(where: str) -> LimitExceeded:
@@ -114,6 +122,12 @@ def _check_name(name: str, where: str) -> None:
         raise InvalidArgument(
             f"Field name {name} starts with '$', which is reserved. It is in {where}: "
             "rename the key or store the object as JSON text."
+        )
+    if name == "__proto__":
+        # JavaScript reads it as the prototype, so on Convex it would be gone without a word.
+        raise InvalidArgument(
+            f"Field name {name} in {where} does not survive on Convex. "
+            "Rename the key or store the object as JSON text."
         )
     if not all(" " <= character <= "~" for character in name):
         raise InvalidArgument(

@@ -158,6 +158,7 @@ class ConvexVector:
         top_k: int = VECTOR_RESULTS_DEFAULT,
         filter: Mapping[str, object] | None = None,
         include_vector: bool = False,
+        exact: bool = False,
     ) -> VectorMatches:
         """The records most similar to a vector.
 
@@ -167,6 +168,7 @@ class ConvexVector:
             top_k: How many at most, 1 to 256.
             filter: What their metadata must satisfy.
             include_vector: Whether matches carry their vectors.
+            exact: Whether every vector of the index is compared, however long that takes.
 
         Returns:
             The matches, best first; equal scores in the order of creation. A record stored
@@ -187,7 +189,9 @@ class ConvexVector:
             )
         vector = vector_of("query: query_vector", query_vector)
         limit, wanted = top_k_of("query", top_k), parse(filter)
-        return await (await self._route()).query(index_name, vector, limit, wanted, include_vector)
+        return await (await self._route()).query(
+            index_name, vector, limit, wanted, with_vectors=include_vector, exact=exact
+        )
 
     async def update_vector(
         self,

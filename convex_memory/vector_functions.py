@@ -15,6 +15,7 @@ from convex_memory.embeddings import (
     list_in,
     number_in,
     object_in,
+    optional_text_in,
     stored_metadata,
     stored_vector,
 )
@@ -75,6 +76,8 @@ class FunctionVectors:
             int(number_in(DESCRIBE, answer.get("dimension"))),
             str(answer.get("metric", COSINE)),
             int(number_in(DESCRIBE, answer.get("count"))),
+            embedder=optional_text_in(DESCRIBE, answer.get("embedder")),
+            pending=int(number_in(DESCRIBE, answer.get("pending", 0))),
         )
 
     async def delete_index(self, index_name: str) -> None:
@@ -86,20 +89,40 @@ class FunctionVectors:
         await self._call("mutation", DELETE_INDEX, indexName=index_name, keepIndex=True)
 
     async def upsert(
-        self, index_name: str, records: Sequence[tuple[str, list[float], Metadata | None]]
+        self,
+        index_name: str,
+        records: Sequence[tuple[str, list[float], Metadata | None]],
+        *,
+        texts: Sequence[str] | None = None,
+        embedder: str | None = None,
     ) -> None:
-        """Insert or replace records, in batches."""
-        for batch in batches(records, VECTOR_UPSERT_BATCH):
-            items = [record_of("vector", *record) for record in batch]
-            await self._call("mutation", UPSERT, indexName=index_name, items=items)
+        """Insert or replace records, in batches; with the texts that `embedder` made them of."""
+        items: list[dict[str, Value]] = [record_of("vector", *record) for record in records]
+        for item, text in zip(items, texts or (), strict=False):
+            item["text"] = text
+        args: dict[str, Value] = {} if embedder is None else {"embedder": embedder}
+        for batch in batches(items, VECTOR_UPSERT_BATCH):
+            await self._call("mutation", UPSERT, indexName=index_name, items=list(batch), **args)
 
     async def query(
-        self, index_name: str, vector: list[float], top_k: int, filter: Filter, with_vectors: bool
+        self,
+        index_name: str,
+        vector: list[float],
+        top_k: int,
+        filter: Filter,
+        *,
+        with_vectors: bool,
+        exact: bool,
+        embedder: str | None = None,
     ) -> VectorMatches:
         """The best matches."""
         args: dict[str, Value] = {} if filter.is_empty else {"filter": to_wire(filter)}
         if with_vectors:
             args["includeVector"] = True
+        if exact:
+            args["exact"] = True
+        if embedder is not None:
+            args["embedder"] = embedder
         answer = object_in(
             SEARCH,
             await self._call(
@@ -118,6 +141,7 @@ class FunctionVectors:
                 for match in matches
             ],
             exhausted=answer.get("exhausted") is not False,
+            pending=int(number_in(SEARCH, answer.get("pending", 0))),
         )
 
     async def update(

@@ -115,9 +115,16 @@ class StorageVectors:
             await self._call("batchInsert", DATA_TABLE_PREFIX + index_name, records=rows)
 
     async def query(
-        self, index_name: str, vector: list[float], top_k: int, filter: Filter, with_vectors: bool
+        self,
+        index_name: str,
+        vector: list[float],
+        top_k: int,
+        filter: Filter,
+        *,
+        with_vectors: bool,
+        exact: bool,
     ) -> VectorMatches:
-        """The best matches of a scan of the whole index."""
+        """The best matches of a scan of the whole index, which is exact in any case."""
         vector_of("query_vector", vector, await self._dimension(index_name))
         best: list[VectorMatch] = []
 

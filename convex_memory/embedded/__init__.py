@@ -18,6 +18,7 @@ from convex_memory.limits import ARGUMENTS_BYTES_MAX
 from convex_memory.values import Value, check, plain
 
 if TYPE_CHECKING:
+    from convex_memory.embedded.documents import Documents
     from convex_memory.embedded.engine import Engine
     from convex_memory.embedded.functions.function import Function
 
@@ -40,6 +41,7 @@ class EmbeddedDeployment:
         self._now_ms = now_ms
         self._engine: Engine | None = None
         self._functions: Mapping[str, Function] = {}
+        self._expire: Callable[[Documents], None]
 
     def __repr__(self) -> str:
         return f"EmbeddedDeployment({str(self.folder)!r})"
@@ -75,9 +77,14 @@ class EmbeddedDeployment:
             raise FunctionError(f"{path} is a {function.kind} and was called as a {kind}.")
         admitted = _admitted(name, args)
         run = engine.read if function.reads(admitted) else engine.write
+
+        def work(documents: Documents) -> Value:
+            self._expire(documents)
+            return function.handler(documents, admitted)
+
         try:
             async with asyncio.timeout(timeout_ms / 1000 if timeout_ms else None):
-                return await _answer(run(lambda documents: function.handler(documents, admitted)))
+                return await _answer(run(work))
         except TimeoutError as error:
             raise DeploymentTimeout(
                 f"{path} gave no answer in {timeout_ms} ms. A write may still have happened."
@@ -93,9 +100,11 @@ class EmbeddedDeployment:
         if self._engine is None:
             from convex_memory.embedded.engine import Engine
             from convex_memory.embedded.functions import FUNCTIONS
+            from convex_memory.embedded.functions.memory.forgetting import expire
             from convex_memory.embedded.functions.memory.threads import continue_removals
 
             self._functions = FUNCTIONS
+            self._expire = expire
             self._engine = Engine(
                 self.folder / DATABASE_NAME, now_ms=self._now_ms, when_idle=continue_removals
             )

@@ -5,17 +5,19 @@ from __future__ import annotations
 import base64
 import json
 import sqlite3
+import struct
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal
 
-from convex_memory.embedded import search_text
-from convex_memory.embedded.tables import MESSAGES, Field, Table
+from convex_memory.embedded import embedding_queue, forgetting, search_text
+from convex_memory.embedded.tables import MESSAGES, THREADS, VECTORS, Field, Table
+from convex_memory.embedded.vector_index.indexes import VectorIndexes
 from convex_memory.errors import InvalidArgument, LimitExceeded
 from convex_memory.limits import DOCUMENT_BYTES_MAX, DOCUMENT_NESTING_MAX
-from convex_memory.values import Value, check
+from convex_memory.values import Value, are_finite_floats, check
 
 Record = dict[str, Any]
 """Field name → value. An absent field is an absent key."""
@@ -59,9 +61,10 @@ class Documents:
         now_ms: The clock, in milliseconds since the epoch.
         create_time: Gives the `_creationTime` of the next new row, in milliseconds.
         writable: Whether this transaction may write; if not, a write raises `NeedsWrite`.
+        vectors: The vector indexes of this database, where they outlive the transaction.
     """
 
-    __slots__ = ("_create_time", "_salt", "connection", "now_ms", "writable")
+    __slots__ = ("_create_time", "_salt", "connection", "now_ms", "vectors", "writable")
 
     def __init__(
         self,
@@ -71,7 +74,9 @@ class Documents:
         create_time: Callable[[], float],
         *,
         writable: bool,
+        vectors: VectorIndexes | None = None,
     ) -> None:
+        self.vectors = vectors or VectorIndexes()
         self.connection = connection
         self.writable = writable
         self.now_ms = now_ms
@@ -227,6 +232,30 @@ class Documents:
         """Patch `found` with the record, or insert the record when there is none."""
         return self.insert(table, record) if found is None else self.patch(table, found, record)
 
+    def put_back(self, table: Table, sequence: int, created: float, record: Record) -> Row:
+        """Add a row that was there before, in the place it had, with the `_id` it had."""
+        self.will_write()
+        columns = _checked_columns(table, record)
+        self.connection.execute(_put_back(table), (sequence, created, *columns))
+        row = Row(sequence, created, record)
+        self._wrote(table, row, "insert")
+        return row
+
+    def searchable(self, message_id: str) -> None:
+        """Bring what is searched in step with a message that is superseded, or no longer is."""
+        row = self.first(MESSAGES, id=message_id)
+        if row is not None:
+            self._follow_message(row, "delete", None)
+            self._follow_message(row, "insert", None)
+
+    def _follow_message(
+        self, row: Row, kind: Literal["insert", "update", "delete"], before: Row | None
+    ) -> None:
+        if kind != "delete" and forgetting.superseded_by(self.connection, row.fields["id"]):
+            return
+        search_text.follow(self.connection, row.sequence, row.fields, kind, before)
+        embedding_queue.follow_message(self, row, kind, before)
+
     def _wrote(
         self,
         table: Table,
@@ -235,7 +264,11 @@ class Documents:
         before: Row | None = None,
     ) -> None:
         if table is MESSAGES:
-            search_text.follow(self.connection, row.sequence, row.fields, kind, before)
+            self._follow_message(row, kind, before)
+        elif table is VECTORS and kind != "insert":
+            embedding_queue.follow_vector(self.connection, row, before)
+        if kind == "delete" and table in (MESSAGES, THREADS):
+            forgetting.forget(self, table, row.fields["id"])
         if not table.followed:
             return
         rows = [row]
@@ -285,6 +318,13 @@ def _select(table: Table) -> str:
 def _insert(table: Table) -> str:
     names = ", ".join(f'"{name}"' for name in ("_created", *table.fields))
     marks = ", ".join("?" * (len(table.fields) + 1))
+    return f'INSERT INTO "{table.name}" ({names}) VALUES ({marks})'
+
+
+@lru_cache(maxsize=64)
+def _put_back(table: Table) -> str:
+    names = ", ".join(f'"{name}"' for name in ("_sequence", "_created", *table.fields))
+    marks = ", ".join("?" * (len(table.fields) + 2))
     return f'INSERT INTO "{table.name}" ({names}) VALUES ({marks})'
 
 
@@ -388,7 +428,9 @@ _FITS: Final[Mapping[str, Callable[[Any], bool]]] = {
     "strings": lambda value: (
         isinstance(value, list) and all(isinstance(item, str) for item in value)
     ),
-    "vector": lambda value: isinstance(value, list) and all(map(_is_number, value)),
+    "vector": lambda value: (
+        isinstance(value, list) and (are_finite_floats(value) or all(map(_is_number, value)))
+    ),
 }
 
 
@@ -417,11 +459,15 @@ def write_vector(values: Sequence[float]) -> bytes:
 
     The tag stands last so that the numbers stay aligned for whoever maps the blob.
     """
-    wide = array("d", values)
-    narrow = array("f", wide)
-    if array("d", narrow) == wide:
-        return narrow.tobytes() + _FLOAT32
-    return wide.tobytes() + _FLOAT64
+    # struct, because an array is filled number by number, several times slower.
+    shape = f"{len(values)}f"
+    try:
+        narrow = struct.pack(shape, *values)
+    except OverflowError:
+        return array("d", values).tobytes() + _FLOAT64
+    if struct.unpack(shape, narrow) == tuple(values):
+        return narrow + _FLOAT32
+    return array("d", values).tobytes() + _FLOAT64
 
 
 def read_vector(blob: bytes) -> list[float]:

@@ -29,6 +29,8 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from convex_memory.embedded.documents import Documents, NeedsWrite
 from convex_memory.embedded.migrations import migrate, refuse_newer
+from convex_memory.embedded.turns import TurnsConnection
+from convex_memory.embedded.vector_index.indexes import VectorIndexes
 from convex_memory.errors import (
     ConfigurationError,
     ConvexMemoryError,
@@ -101,6 +103,7 @@ class Engine:
         self._closed = False
         self._salt = b""
         self._last_created = 0.0
+        self._vectors = VectorIndexes()
 
     # --- Callers, on the event loop
 
@@ -137,6 +140,7 @@ class Engine:
             self._reads.put(None)
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
+        await asyncio.to_thread(self._vectors.finish)
 
     async def _submit(self, requests: _Queue, work: Work[T]) -> T:
         if self._closed:
@@ -260,7 +264,14 @@ class Engine:
         connection.execute("RELEASE one")
 
     def _documents(self, connection: sqlite3.Connection, *, writable: bool) -> Documents:
-        return Documents(connection, self._salt, self.now_ms, self._create_time, writable=writable)
+        return Documents(
+            connection,
+            self._salt,
+            self.now_ms,
+            self._create_time,
+            writable=writable,
+            vectors=self._vectors,
+        )
 
     def _create_time(self) -> float:
         self._last_created = max(self.now_ms(), self._last_created + 1 / 1024)
@@ -325,6 +336,7 @@ class Engine:
             timeout=BUSY_TIMEOUT_MS / 1000,
             isolation_level=None,
             cached_statements=512,
+            factory=TurnsConnection,
         )
         try:
             # A commit that returned is on the disk, whatever happens next.

@@ -1,7 +1,7 @@
 """The database file's schema: made on first use, brought forward one version at a time.
 
 `PRAGMA user_version` holds the version. A file of a newer version is refused: an older
-program would not know what it may touch. Before each step forward the file is copied beside
+program would not know what it may touch. Before it is brought forward, a file is copied beside
 itself.
 """
 
@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from convex_memory.embedded import search_text
+from convex_memory.embedded import embedding_queue, forgetting, search_text, turns
 from convex_memory.embedded.tables import TABLES, Table
+from convex_memory.embedded.vector_index import changes
 from convex_memory.errors import ConfigurationError
 
 _UNUSED_INDEXES: Final = frozenset({("mastra_messages", "by_thread")})
@@ -54,7 +55,22 @@ def _version_1(connection: sqlite3.Connection) -> None:
     connection.execute("INSERT INTO settings VALUES ('salt', ?)", (secrets.token_bytes(8),))
 
 
-MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (_version_1,)
+def _version_2(connection: sqlite3.Connection) -> None:
+    for statement in (*embedding_queue.SCHEMA, *forgetting.SCHEMA, *turns.SCHEMA):
+        connection.execute(statement)
+    search_text.rebuild(connection)
+
+
+def _version_3(connection: sqlite3.Connection) -> None:
+    for statement in changes.SCHEMA:
+        connection.execute(statement)
+
+
+MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (
+    _version_1,
+    _version_2,
+    _version_3,
+)
 """Step n brings a file from version n to version n + 1."""
 
 SCHEMA_VERSION: Final = len(MIGRATIONS)
@@ -74,9 +90,9 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
         # Read again under the lock: another process may have done the work meanwhile.
         refuse_newer(connection, path)
         version = _version(connection)
+        if 0 < version < SCHEMA_VERSION:
+            _copy(connection, path.with_name(f"{path.name}.before-v{version + 1}"))
         for number in range(version, SCHEMA_VERSION):
-            if number > 0:
-                _copy(connection, path.with_name(f"{path.name}.before-v{number + 1}"))
             MIGRATIONS[number](connection)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")

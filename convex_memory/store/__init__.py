@@ -10,11 +10,16 @@ from convex_memory.deployment import STORAGE_FUNCTION, Deployment
 from convex_memory.errors import ConfigurationError
 from convex_memory.store.answers import (
     Change,
+    ChangedMessage,
     ChangeSlice,
     CountedThread,
+    MarkedMessages,
+    MessageMark,
     MessagePage,
+    MessageRemoval,
     MessageSlice,
     PerPage,
+    RestoredThread,
     SaveReceipt,
     SearchHit,
     SearchSlice,
@@ -59,6 +64,7 @@ from convex_memory.store.schedule_records import Schedule, ScheduleStatus, Sched
 from convex_memory.store.schedules import ScheduleStore
 from convex_memory.store.score_records import Score, ScoreFilter, ScorePage
 from convex_memory.store.scores import ScoreStore
+from convex_memory.store.searching import Candidates, SearchScope
 from convex_memory.store.selection import (
     DateRange,
     Include,
@@ -76,6 +82,8 @@ Domain = TypeVar("Domain", bound=MemoryDomain)
 __all__ = [
     "ConvexStore",
     "MemoryStore",
+    "Candidates",
+    "SearchScope",
     "StorageFunction",
     # The other domains
     "BackgroundTaskStore",
@@ -118,9 +126,14 @@ __all__ = [
     "Activation",
     "Change",
     "ChangeSlice",
+    "ChangedMessage",
     "CountedThread",
+    "MarkedMessages",
+    "MessageMark",
     "MessagePage",
+    "MessageRemoval",
     "MessageSlice",
+    "RestoredThread",
     "SaveReceipt",
     "ScorePage",
     "SearchHit",
@@ -144,6 +157,8 @@ class ConvexStore:
         deployment: Where the functions run; the caller closes it.
         id: Names this store among others of an application.
         storage_function: The path of the storage function.
+        capabilities: What is known of the deployment's functions, to share the question
+            between adapters.
         now_ms: The clock that stamps writes, in milliseconds since the epoch; the system's
             by default.
         new_id: Makes ids for records that come without one; random UUIDs by default.
@@ -169,6 +184,7 @@ class ConvexStore:
         *,
         id: str = "convex-memory",
         storage_function: str = STORAGE_FUNCTION,
+        capabilities: Capabilities | None = None,
         now_ms: Callable[[], float] | None = None,
         new_id: Callable[[], str] = random_id,
     ) -> None:
@@ -180,13 +196,13 @@ class ConvexStore:
                 f"{STORAGE_FUNCTION}."
             )
         self.id = id
-        capabilities = Capabilities(deployment)
+        known = capabilities or Capabilities(deployment)
 
         def domain(store: type[Domain]) -> Domain:
             return store(
                 deployment,
                 storage_function=storage_function,
-                capabilities=capabilities,
+                capabilities=known,
                 now_ms=now_ms,
                 new_id=new_id,
             )

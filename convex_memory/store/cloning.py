@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from convex_memory.errors import Conflict, InvalidArgument, InvalidResponse, NotFound
-from convex_memory.records import Message, Thread, checked_metadata, iso_text
+from convex_memory.records import Thread, checked_metadata, iso_text
 from convex_memory.store.answers import ThreadClone
 from convex_memory.store.messages import MessageStore
-from convex_memory.store.selection import DateRange, MessageFilter, message_filter
-from convex_memory.store.storage import MESSAGES, THREADS, rows_in
+from convex_memory.store.storage import rows_in
 from convex_memory.store.threads import ThreadStore
 from convex_memory.values import Value
 
@@ -53,8 +52,8 @@ class CloningStore(ThreadStore, MessageStore):
     ) -> ThreadClone:
         """Copy a thread and its messages, under new message ids.
 
-        One transaction where the deployment has our functions. Elsewhere messages are copied
-        before the new thread appears, so that nobody finds it half full.
+        One transaction where the deployment has our functions. Over Mastra's alone messages are
+        copied before the new thread appears, so that nobody finds it half full.
 
         Args:
             source_thread_id: The thread to copy.
@@ -77,13 +76,6 @@ class CloningStore(ThreadStore, MessageStore):
             raise InvalidArgument("message_limit must be 1 or more; leave it out to copy all.")
         checked_metadata(metadata or {})
         new_id = new_thread_id or self._new_id()
-        if not await self._capabilities.has(CLONE_THREAD):
-            source = await self.get_thread_by_id(
-                thread_id=source_thread_id, resource_id=source_resource_id
-            )
-            if source is None:
-                raise _no_source(source_thread_id)
-            return await self._copy(source, new_id, resource_id, title, metadata or {}, chosen)
         try:
             answer = await self._ask(
                 "mutation",
@@ -109,59 +101,6 @@ class CloningStore(ThreadStore, MessageStore):
             messages=await self._thread(new_id),
             message_ids=_pairs(answer.get("messageIds")),
         )
-
-    async def _copy(
-        self,
-        source: Thread,
-        new_id: str,
-        resource_id: str | None,
-        title: str | None,
-        metadata: Mapping[str, Value],
-        options: CloneOptions,
-    ) -> ThreadClone:
-        if await self.get_thread_by_id(thread_id=new_id) is not None:
-            raise _taken(new_id)
-        originals = _chosen(await self._thread(source.id), options)
-        copies = [
-            replace(
-                original,
-                id=self._new_id(),
-                thread_id=new_id,
-                resource_id=resource_id or original.resource_id,
-            )
-            for original in originals
-        ]
-        now = self._now()
-        origin: dict[str, Value] = {"sourceThreadId": source.id, "clonedAt": iso_text(now, "now")}
-        if originals:
-            origin["lastMessageId"] = originals[-1].id
-        default_title = f"Clone of {source.title}" if source.title else ""
-        thread = Thread(
-            id=new_id,
-            resource_id=resource_id or source.resource_id,
-            title=default_title if title is None else title,
-            metadata={**metadata, "clone": origin},
-            created_at=now,
-            updated_at=now,
-        )
-        if copies:
-            rows: list[Value] = [copy.to_row() for copy in copies]
-            await self._storage.run("batchInsert", MESSAGES, records=rows)
-        await self._storage.run("insert", THREADS, record=thread.to_row())
-        return ThreadClone(
-            thread=thread,
-            messages=copies,
-            message_ids={old.id: new.id for old, new in zip(originals, copies, strict=True)},
-        )
-
-
-def _chosen(messages: Sequence[Message], options: CloneOptions) -> list[Message]:
-    matches = message_filter(
-        MessageFilter(date_range=DateRange(start=options.start, end=options.end))
-    )
-    ids = set(options.message_ids)
-    chosen = [m for m in messages if matches(m) and (not ids or m.id in ids)]
-    return chosen if options.message_limit is None else chosen[-options.message_limit :]
 
 
 def _pairs(value: Value) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """Conversations as assistants use them, over our own functions (`docs/functions.md`).
 
 Mastra's contract reads whole threads and spends several calls where an assistant wants one
-page, one search or one save. All of these raise `FunctionNotDeployed` on a deployment that has
-only Mastra's functions, and `NotFound` for what belongs to another resource than the one named.
+page, one search or one save. On a deployment that has only Mastra's functions all of these work
+by those (`store.wire`): reads read whole threads, writes take several calls. All of them raise
+`NotFound` for what belongs to another resource than the one named.
 """
 
 from __future__ import annotations
@@ -16,24 +17,32 @@ from convex_memory.errors import InvalidResponse
 from convex_memory.records import Message, Thread, instant_in, iso_text
 from convex_memory.store.answers import (
     CountedThread,
+    EmbeddingState,
+    MarkedMessages,
     MessageSlice,
     SaveReceipt,
     SearchHit,
     SearchSlice,
     Surroundings,
-    ThreadRemoval,
     ThreadSlice,
 )
 from convex_memory.store.domain import optional_text, text, whole
+from convex_memory.store.forgetting import (
+    ForgettingDomain,
+    Instant,
+    epoch_ms,
+    marks_in,
+    optional_ms,
+)
 from convex_memory.store.messages import SAVE_MESSAGES, MessageStore
 from convex_memory.store.storage import rows_in
 from convex_memory.store.threads import UPDATE_THREAD, ThreadStore
+from convex_memory.store.unset import UNSET, Unset
 from convex_memory.values import Value
 
 PAGE_MESSAGES: Final = "memory/messages:page"
 MESSAGES_AROUND: Final = "memory/messages:around"
 GET_MESSAGES: Final = "memory/messages:get"
-REMOVE_MESSAGES: Final = "memory/messages:remove"
 GET_THREAD: Final = "memory/threads:get"
 LIST_THREADS: Final = "memory/threads:list"
 SEARCH_MESSAGES: Final = "memory/search:messages"
@@ -41,7 +50,7 @@ SEARCH_MESSAGES: Final = "memory/search:messages"
 Age = Literal["newest", "oldest"]
 
 
-class ConversationStore(ThreadStore, MessageStore):
+class ConversationStore(ThreadStore, MessageStore, ForgettingDomain):
     """Threads and messages a page at a time, within one resource, in one transaction."""
 
     async def save_conversation(
@@ -50,11 +59,15 @@ class ConversationStore(ThreadStore, MessageStore):
         thread: Thread | None,
         messages: Sequence[Message],
         on_existing: Literal["keep", "replace"] = "keep",
+        expires_at: Mapping[str, Instant] | None = None,
+        supersedes: Mapping[str, str] | None = None,
+        thread_expires_at: Instant | None = None,
     ) -> list[SaveReceipt]:
         """Store messages, and their thread when it is new, in one transaction.
 
         Sending the same messages again changes nothing, so a caller who got no answer may
-        simply repeat the call.
+        simply repeat the call. Over Mastra's functions alone the messages are stored all or
+        none, and then their thread.
 
         Args:
             thread: Created if there is none with this id, with its title and metadata; one
@@ -62,23 +75,34 @@ class ConversationStore(ThreadStore, MessageStore):
             messages: 1 to 100, in the order they were said.
             on_existing: For an id that is stored already: `keep` accepts the same message and
                 refuses a different one, `replace` overwrites.
+            expires_at: Id of one of these messages → when it is gone.
+            supersedes: Id of one of these messages → a message of the same resource whose place
+                it takes: that one stays in its thread and is not searched any more.
+            thread_expires_at: When the thread is gone with its messages.
 
         Returns:
             One receipt a message, in the order given.
 
         Raises:
-            NotFound: The thread belongs to another resource.
+            NotFound: The thread belongs to another resource, or there is no message to supersede.
             Conflict: A message id is stored with another thread, role or content.
             InvalidArgument: A message or the metadata cannot be stored.
+            FunctionNotDeployed: Something expires or supersedes, and the deployment has only
+                Mastra's functions.
         """
+        if expires_at or supersedes or thread_expires_at is not None:
+            await self._require_forgetting()
         named = [m if m.id else replace(m, id=self._new_id()) for m in messages]
         answer = await self._ask(
             "mutation",
             SAVE_MESSAGES,
             retry=True,
             messages=[message.to_row() for message in named],
-            thread=None if thread is None else _new_thread(thread),
+            thread=None if thread is None else _new_thread(thread, thread_expires_at),
             onExisting=on_existing,
+            expiries=[[id, epoch_ms(at, "expires_at")] for id, at in (expires_at or {}).items()]
+            or None,
+            supersedes=[[new, old] for new, old in (supersedes or {}).items()] or None,
             now=self._now_text(),
         )
         return [_receipt(result) for result in rows_in(answer.get("results"))]
@@ -98,6 +122,8 @@ class ConversationStore(ThreadStore, MessageStore):
     ) -> MessageSlice:
         """Return one page of a thread, reading no more than that.
 
+        Over Mastra's functions alone the whole thread is read.
+
         Args:
             thread_id: The thread.
             limit: Messages on the page, 1 to 200.
@@ -113,6 +139,8 @@ class ConversationStore(ThreadStore, MessageStore):
         Raises:
             NotFound: There is no such thread.
             InvalidArgument: The limit, the cursor or a date is not valid.
+            LimitExceeded: The thread is more than Mastra's functions return, and there are no
+                others.
         """
         answer = await self._ask(
             "query",
@@ -131,6 +159,7 @@ class ConversationStore(ThreadStore, MessageStore):
             thread=Thread.from_row(answer.get("thread")),
             messages=_messages(answer),
             cursor=optional_text(answer, "cursor"),
+            marks=marks_in(answer),
         )
 
     async def messages_around(
@@ -169,6 +198,7 @@ class ConversationStore(ThreadStore, MessageStore):
             thread=None if thread is None else Thread.from_row(thread),
             messages=_messages(answer),
             index=whole(answer, "index"),
+            marks=marks_in(answer),
         )
 
     async def get_messages(
@@ -180,28 +210,16 @@ class ConversationStore(ThreadStore, MessageStore):
             ids: At most 100.
             resource_id: Whose messages; those of others count as absent.
         """
-        if not ids:
-            return []
-        return _messages(
-            await self._ask("query", GET_MESSAGES, ids=list(ids), resourceId=resource_id)
-        )
+        return (await self.get_marked_messages(ids=ids, resource_id=resource_id)).messages
 
-    async def remove_messages(
-        self, *, ids: Sequence[str], thread_id: str | None = None, resource_id: str | None = None
-    ) -> list[str]:
-        """Delete messages by id and return the ids of those that were there.
-
-        Args:
-            ids: At most 100.
-            thread_id: The thread they must be in.
-            resource_id: Whose messages; those of others count as absent.
-        """
+    async def get_marked_messages(
+        self, *, ids: Sequence[str], resource_id: str | None = None
+    ) -> MarkedMessages:
+        """Return messages as `get_messages` does, and what is noted of them."""
         if not ids:
-            return []
-        answer = await self._ask(
-            "mutation", REMOVE_MESSAGES, ids=list(ids), threadId=thread_id, resourceId=resource_id
-        )
-        return [each for each in rows_in(answer.get("removed")) if isinstance(each, str)]
+            return MarkedMessages(messages=[])
+        answer = await self._ask("query", GET_MESSAGES, ids=list(ids), resourceId=resource_id)
+        return MarkedMessages(messages=_messages(answer), marks=marks_in(answer))
 
     async def get_thread_with_count(
         self, *, thread_id: str, resource_id: str | None = None
@@ -223,6 +241,8 @@ class ConversationStore(ThreadStore, MessageStore):
         cursor: str | None = None,
     ) -> ThreadSlice:
         """Return one page of threads, reading no more than that.
+
+        Over Mastra's functions alone all threads of the resource are read.
 
         Args:
             limit: Threads on the page, 1 to 200.
@@ -255,14 +275,19 @@ class ConversationStore(ThreadStore, MessageStore):
         resource_id: str | None = None,
         title: str | None = None,
         metadata: Mapping[str, Value] | None = None,
+        expires_at: Instant | Unset | None = UNSET,
     ) -> Thread:
-        """Change a thread's title and members of its metadata, in one transaction.
+        """Change a thread's title, members of its metadata, its expiry, in one transaction.
+
+        Over Mastra's functions alone a title or members that are set are one call, after a look
+        at the thread; removing members writes the metadata whole, as it was read.
 
         Args:
             thread_id: The thread.
             resource_id: Whose thread it must be.
             title: The new title, empty for none; None leaves it as it is.
             metadata: Members to set; a member that is None is removed.
+            expires_at: When it is gone with its messages; None has it stay.
 
         Returns:
             The thread after the change.
@@ -270,7 +295,11 @@ class ConversationStore(ThreadStore, MessageStore):
         Raises:
             NotFound: There is no such thread.
             InvalidArgument: The metadata cannot be stored.
+            FunctionNotDeployed: `expires_at` is given, and the deployment has only Mastra's
+                functions.
         """
+        if expires_at is not UNSET:
+            await self._require_forgetting()
         answer = await self._ask(
             "mutation",
             UPDATE_THREAD,
@@ -278,23 +307,11 @@ class ConversationStore(ThreadStore, MessageStore):
             resourceId=resource_id,
             title=title,
             metadata=metadata,
+            expiresAt=optional_ms(expires_at),
+            nulls=() if expires_at is UNSET else ("expiresAt",),
             now=self._now_text(),
         )
         return Thread.from_row(answer.get("thread"))
-
-    async def remove_thread(
-        self, *, thread_id: str, resource_id: str | None = None
-    ) -> ThreadRemoval:
-        """Delete a thread and all its messages, in batches.
-
-        The thread itself goes with the first batch, so nobody finds half of it.
-
-        Args:
-            thread_id: The thread.
-            resource_id: Whose thread it must be; one of another's counts as absent.
-        """
-        found, messages = await self._remove_thread(thread_id, resource_id)
-        return ThreadRemoval(found=found, messages=messages)
 
     async def search_messages(
         self,
@@ -310,6 +327,9 @@ class ConversationStore(ThreadStore, MessageStore):
         cursor: str | None = None,
     ) -> SearchSlice:
         """Return the messages whose words match best.
+
+        Over Mastra's functions alone the messages are read and ranked here: all of them where one
+        call returns them, else 10,000 in the threads last written to, and `exhausted` is false.
 
         Args:
             query: What to look for; any of its words may match.
@@ -342,12 +362,16 @@ class ConversationStore(ThreadStore, MessageStore):
             hits=[_hit(hit) for hit in rows_in(answer.get("hits"))],
             cursor=optional_text(answer, "cursor"),
             exhausted=bool(answer.get("exhausted")),
+            marks=marks_in(answer),
         )
 
 
-def _new_thread(thread: Thread) -> dict[str, Value]:
+def _new_thread(thread: Thread, expires_at: Instant | None) -> dict[str, Value]:
     row = thread.to_row()
-    return {name: row[name] for name in ("id", "resourceId", "title", "metadata") if row[name]}
+    given = {name: row[name] for name in ("id", "resourceId", "title", "metadata") if row[name]}
+    if expires_at is not None:
+        given["expiresAt"] = epoch_ms(expires_at, "thread_expires_at")
+    return given
 
 
 def _bound(instant: datetime | str | None, where: str) -> str | None:
@@ -368,11 +392,21 @@ def _receipt(result: Value) -> SaveReceipt:
         id=text(result, "id"),
         status=cast(Literal["stored", "unchanged", "replaced"], status),
         created_at=instant_in(result, "createdAt", "receipt"),
+        embedding=_embedding(result.get("embedding")),
     )
+
+
+def _embedding(state: Value) -> EmbeddingState:
+    # A deployment whose functions are older does not say.
+    return cast(EmbeddingState, state) if state in ("embedded", "pending") else "off"
 
 
 def _hit(hit: Value) -> SearchHit:
     score = hit.get("score") if isinstance(hit, Mapping) else None
     if not isinstance(hit, Mapping) or not isinstance(score, int | float):
         raise InvalidResponse("The deployment answered with something that is not a search hit.")
-    return SearchHit(message=Message.from_row(hit.get("message")), score=float(score))
+    return SearchHit(
+        message=Message.from_row(hit.get("message")),
+        score=float(score),
+        near=hit.get("near") is True,
+    )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from convex_memory.capabilities import Capabilities
+from convex_memory.capabilities import DEPLOY, Capabilities
 from convex_memory.deployment import STORAGE_FUNCTION, Deployment, Kind
-from convex_memory.errors import InvalidResponse
+from convex_memory.errors import FunctionNotDeployed, InvalidResponse
 from convex_memory.records import iso_text, utc_now
 from convex_memory.store.storage import StorageFunction
 from convex_memory.values import Value
+
+if TYPE_CHECKING:
+    from convex_memory.store.wire import WireFunctions
 
 
 def random_id() -> str:
@@ -45,6 +49,7 @@ class MemoryDomain:
         self._capabilities = capabilities or Capabilities(deployment)
         self._now_ms = now_ms
         self._new_id = new_id
+        self._wire: WireFunctions | None = None
 
     def _now(self) -> datetime:
         if self._now_ms is None:
@@ -55,14 +60,36 @@ class MemoryDomain:
         return iso_text(self._now(), "now")
 
     async def _ask(
-        self, kind: Kind, path: str, retry: bool | None = None, **args: Value
+        self,
+        kind: Kind,
+        path: str,
+        retry: bool | None = None,
+        nulls: Container[str] = (),
+        **args: Value,
     ) -> Mapping[str, Value]:
-        """Call one of our own functions without the arguments that are None."""
-        given = {name: value for name, value in args.items() if value is not None}
-        answer = await self._deployment.call(kind, path, given, retry=retry)
+        """Call one of our own functions without the arguments that are None, but for `nulls`.
+
+        A deployment that has only Mastra's gets its answer from `store.wire`.
+        """
+        given = {name: value for name, value in args.items() if value is not None or name in nulls}
+        if await self._capabilities.has(path):
+            answer = await self._deployment.call(kind, path, given, retry=retry)
+        else:
+            answer = await self._without(path, given)
         if not isinstance(answer, Mapping):
             raise InvalidResponse(f"{path} answered with something that is not an object.")
         return answer
+
+    async def _without(self, path: str, args: Mapping[str, Value]) -> Value:
+        from convex_memory.store import wire
+
+        if path not in wire.PATHS:
+            raise FunctionNotDeployed(
+                f"The deployment has no {path}, and Mastra's functions cannot do the same. {DEPLOY}"
+            )
+        if self._wire is None:
+            self._wire = wire.WireFunctions(self._storage, self._new_id)
+        return await self._wire.call(path, args)
 
 
 def whole(answer: Mapping[str, Value], name: str) -> int:

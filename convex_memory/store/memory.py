@@ -10,8 +10,10 @@ from convex_memory.store.answers import Change, ChangeSlice, Stats
 from convex_memory.store.cloning import CloningStore
 from convex_memory.store.conversations import ConversationStore
 from convex_memory.store.domain import optional_text, optional_whole, text, whole
+from convex_memory.store.forgetting import ForgettingStore
 from convex_memory.store.observations import ObservationStore
 from convex_memory.store.resources import ResourceStore
+from convex_memory.store.searching import SearchingStore
 from convex_memory.store.storage import MESSAGES, OBSERVATIONS, RESOURCES, THREADS, rows_in
 from convex_memory.values import Value
 
@@ -19,12 +21,20 @@ STATS: Final = "memory/meta:stats"
 CHANGES: Final = "memory/changes:list"
 
 
-class MemoryStore(ConversationStore, CloningStore, ResourceStore, ObservationStore):
+class MemoryStore(
+    ConversationStore,
+    ForgettingStore,
+    CloningStore,
+    SearchingStore,
+    ResourceStore,
+    ObservationStore,
+):
     """Everything an assistant remembers.
 
     The methods named as in Mastra's storage contract (`get_thread_by_id` … `update_resource`,
-    `get_observational_memory` …) work on any deployment. The others are over our own functions
-    and raise `FunctionNotDeployed` where those are missing.
+    `get_observational_memory` …) are over Mastra's functions. The others are over our own, and
+    slower over Mastra's where those are missing; `changes`, and what forgets for a while or at a
+    time, cannot do without.
     """
 
     async def init(self) -> None:
@@ -38,8 +48,10 @@ class MemoryStore(ConversationStore, CloningStore, ResourceStore, ObservationSto
     async def stats(self, *, resource_id: str | None = None) -> Stats:
         """Return how much the deployment, or one resource in it, holds.
 
+        Mastra's functions alone do not count vectors, cached keys and changes: those are None.
+
         Raises:
-            FunctionNotDeployed: The deployment has only Mastra's functions.
+            LimitExceeded: There is more than Mastra's functions return, and there are no others.
         """
         answer = await self._ask("query", STATS, resourceId=resource_id)
         return Stats(
@@ -70,6 +82,7 @@ class MemoryStore(ConversationStore, CloningStore, ResourceStore, ObservationSto
         return ChangeSlice(
             changes=[_change(change) for change in rows_in(answer.get("changes"))],
             last=whole(answer, "last"),
+            first=optional_whole(answer, "first") or 0,
         )
 
 

@@ -83,7 +83,6 @@ class ResourceStore(MemoryDomain):
 
         Raises:
             NotFound: The thread does not exist or belongs to another resource.
-            FunctionNotDeployed: The deployment has only Mastra's functions.
         """
         return _working_memory(
             await self._ask("query", GET_WORKING_MEMORY, resourceId=resource_id, threadId=thread_id)
@@ -99,6 +98,9 @@ class ResourceStore(MemoryDomain):
     ) -> WorkingMemory:
         """Change the text kept about a resource, or about one of its threads.
 
+        Over Mastra's functions alone, `append` and `merge` read the text and then write it: what
+        another process writes in between is lost.
+
         Args:
             resource_id: The resource; created when it is missing.
             text: What to write.
@@ -113,7 +115,6 @@ class ResourceStore(MemoryDomain):
         Raises:
             NotFound: The thread does not exist or belongs to another resource.
             InvalidArgument: `merge` of text that is not a JSON object.
-            FunctionNotDeployed: The deployment has only Mastra's functions.
         """
         return _working_memory(
             await self._ask(

@@ -9,6 +9,7 @@ from typing import Final
 from convex_memory.errors import NotFound
 from convex_memory.records import Thread, checked_metadata
 from convex_memory.store.answers import PerPage, ThreadPage
+from convex_memory.store.deleting import delete_messages_in
 from convex_memory.store.domain import MemoryDomain
 from convex_memory.store.selection import (
     OrderBy,
@@ -17,12 +18,11 @@ from convex_memory.store.selection import (
     thread_filter,
     thread_window,
 )
-from convex_memory.store.storage import MESSAGES, THREADS, rows_in
+from convex_memory.store.storage import THREADS, rows_in
 from convex_memory.values import Value
 
 UPDATE_THREAD: Final = "memory/threads:update"
 REMOVE_THREAD: Final = "memory/threads:remove"
-_DELETE_ROWS: Final = 1000
 _ID: Final = "MASTRA_STORAGE_CONVEX_"
 
 
@@ -125,25 +125,25 @@ class ThreadStore(MemoryDomain):
         Many messages go in batches, so a reader may meet a thread that is partly gone.
         """
         if await self._capabilities.has(REMOVE_THREAD):
-            found, _ = await self._remove_thread(thread_id, None)
+            found, _ = await self._remove_thread(thread_id, None, None)
             if found:
                 return
         # Messages may be stored under a thread that was never saved.
-        while True:
-            rows = await self._storage.some_rows(MESSAGES, _DELETE_ROWS, thread_id=thread_id)
-            ids: list[Value] = [row["id"] for row in rows if isinstance(row, Mapping)]
-            if ids:
-                await self._storage.run("deleteMany", MESSAGES, ids=ids)
-            if len(rows) < _DELETE_ROWS:
-                break
+        await delete_messages_in(self._storage, thread_id)
         await self._storage.run("deleteMany", THREADS, ids=[thread_id])
 
-    async def _remove_thread(self, thread_id: str, resource_id: str | None) -> tuple[bool, int]:
+    async def _remove_thread(
+        self, thread_id: str, resource_id: str | None, purge_at: float | None
+    ) -> tuple[bool, int]:
         """Return whether the thread was there, and how many messages went with it."""
         found, messages = False, 0
         while True:
             answer = await self._ask(
-                "mutation", REMOVE_THREAD, threadId=thread_id, resourceId=resource_id
+                "mutation",
+                REMOVE_THREAD,
+                threadId=thread_id,
+                resourceId=resource_id,
+                purgeAt=purge_at,
             )
             removed = answer.get("removedMessages")
             messages += int(removed) if isinstance(removed, int | float) else 0

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
+from convex_memory.arguments import Args as Args
+from convex_memory.arguments import choice_argument as choice_argument
+from convex_memory.arguments import text_argument as text_argument
+from convex_memory.arguments import time_argument as time_argument
+from convex_memory.arguments import whole_argument as whole_argument
 from convex_memory.deployment import Kind
 from convex_memory.embedded.documents import Documents
 from convex_memory.embedded.tables import Table
 from convex_memory.errors import InvalidArgument
 from convex_memory.values import Value
 
-Args: TypeAlias = Mapping[str, Any]
 Handler: TypeAlias = Callable[[Documents, Args], Value]
 
 
@@ -75,51 +79,6 @@ class SoftRefusal(Exception):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.text = text
-
-
-def text_argument(args: Args, name: str, *, optional: bool = False) -> Any:
-    """Return a non-empty text argument, or None where it is optional and absent.
-
-    Raises:
-        InvalidArgument: It is missing, empty, or not text.
-    """
-    value = args.get(name)
-    if value is None and optional:
-        return None
-    if not isinstance(value, str) or not value:
-        raise InvalidArgument(f"{name} must be non-empty text.")
-    return value
-
-
-def whole_argument(args: Args, name: str, least: int, most: int, default: int | None = None) -> int:
-    """Return an integer argument between `least` and `most`.
-
-    Raises:
-        InvalidArgument: It is missing without a default, not an integer, or out of range.
-    """
-    value = args.get(name, default)
-    if (
-        not isinstance(value, int | float)
-        or isinstance(value, bool)
-        or value != int(value)
-        or not least <= value <= most
-    ):
-        raise InvalidArgument(f"{name} must be an integer between {least} and {most}.")
-    return int(value)
-
-
-def choice_argument(args: Args, name: str, choices: tuple[str, ...]) -> str:
-    """Return a text argument that is one of `choices`; the first of them when it is absent.
-
-    Raises:
-        InvalidArgument: It is something else.
-    """
-    value = args.get(name)
-    if value is None:
-        return choices[0]
-    if value not in choices:
-        raise InvalidArgument(f"{name} must be one of {', '.join(choices)}.")
-    return str(value)
 
 
 def allow_only(args: Args, *names: str) -> None:

@@ -6,7 +6,6 @@ here they come into being on their first write, with the config's dimension.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,7 +13,7 @@ from typing import Any, Final
 from convex_memory.embedded.documents import Documents, Record, Row
 from convex_memory.embedded.functions.function import Args, allow_only
 from convex_memory.embedded.tables import NATIVE_VECTORS, TABLES, check_identifier
-from convex_memory.embedded.vector_scan import Scope, is_finite_vector, nearest
+from convex_memory.embedded.vector_index import Scope, Wanted, is_finite_vector, nearest
 from convex_memory.errors import DimensionMismatch, InvalidArgument
 from convex_memory.limits import (
     DESCRIBE_COUNT_MAX,
@@ -71,7 +70,7 @@ def query(documents: Documents, args: Args) -> Value:
         _scope(config),
         vector,
         int(limit),
-        keep=_keep(conditions) if conditions else None,
+        wanted=_wanted(conditions) if conditions else None,
     )
     return [
         {"id": documents.id_of(NATIVE_VECTORS, each.sequence), "score": each.score}
@@ -366,9 +365,8 @@ def _conditions(given: Any) -> list[tuple[str, Any]]:
     return [(str(one["field"]), one["value"]) for one in each]
 
 
-def _keep(conditions: list[tuple[str, Any]]) -> Callable[[Any], bool]:
-    def keep(record_text: str) -> bool:
-        record = json.loads(record_text)
+def _wanted(conditions: list[tuple[str, Any]]) -> Wanted:
+    def matches(record: Mapping[str, Any]) -> bool:
         return any(strict_equal(record.get(name, _ABSENT), value) for name, value in conditions)
 
-    return keep
+    return Wanted((tuple(conditions),), is_said=True, matches=matches)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from convex_memory.embedded import forgetting
 from convex_memory.embedded.documents import REMOVED, Documents, Record, Row
 from convex_memory.embedded.functions.function import Args, SoftRefusal, TableOperation
 from convex_memory.embedded.functions.mastra.requests import (
@@ -20,7 +21,13 @@ from convex_memory.embedded.functions.mastra.requests import (
     record_argument,
     rows_to_read,
 )
-from convex_memory.embedded.tables import DOCUMENTS, VECTORS, WORKFLOW_SNAPSHOTS, Table
+from convex_memory.embedded.tables import (
+    DOCUMENTS,
+    MESSAGES,
+    VECTORS,
+    WORKFLOW_SNAPSHOTS,
+    Table,
+)
 from convex_memory.errors import InvalidArgument, LimitExceeded
 from convex_memory.limits import DELETE_BATCH_ROWS, LOAD_MANY_IDS_MAX, QUERY_ROWS_MAX
 from convex_memory.values import Value, strict_equal
@@ -190,7 +197,21 @@ class TypedRoute(Route):
 
     def find(self, record_id: Any) -> Row | None:
         """Return the row with this record id, or None."""
-        return self.documents.first(self.table, id=record_id)
+        row = self.documents.first(self.table, id=record_id)
+        if row is not None and self.table is MESSAGES and forgetting.waits(self.documents, row):
+            if self.documents.writable:
+                forgetting.take_away(self.documents, row)
+            return None
+        return row
+
+    def rows(self, limit: int) -> Iterator[Row]:
+        """Yield the table's rows in creation order, without messages that wait to be removed."""
+        return self.documents.scan(self.table, {}, where=self._left_out(), limit=limit)
+
+    def clear(self, args: Args) -> Value:
+        """Delete the oldest rows, a batch at a time, and what is kept of deleted ones."""
+        forgetting.drop_all(self.documents, self.table)
+        return super().clear(args)
 
     def put(self, record: Record) -> None:
         """Insert the record or patch the row with its id."""
@@ -227,7 +248,7 @@ class TypedRoute(Route):
         most = QUERY_ROWS_MAX if limit is None else min(limit, QUERY_ROWS_MAX)
         found: list[Value] = []
         for row in self.documents.scan(
-            self.table, {**self._comparable(rest), **equals}, order=order
+            self.table, {**self._comparable(rest), **equals}, order=order, where=self._left_out()
         ):
             if len(found) >= most:
                 break
@@ -235,6 +256,9 @@ class TypedRoute(Route):
             if matches(doc, rest):
                 found.append(doc)
         return found
+
+    def _left_out(self) -> str:
+        return forgetting.waiting_left_out(self.documents) if self.table is MESSAGES else ""
 
     def _comparable(self, filters: list[tuple[str, Any]]) -> Record:
         """Return the filters that SQL can apply, so that fewer rows have to be decoded."""

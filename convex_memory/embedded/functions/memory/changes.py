@@ -10,7 +10,11 @@ from convex_memory.values import Value
 
 
 def list_after(documents: Documents, args: Args) -> Value:
-    """Return the writes after a sequence number, oldest first, and the newest number there is."""
+    """Return the writes after a sequence number, and the oldest and the newest number there is.
+
+    The oldest are forgotten in time: whoever has read less far than just before `first` has
+    missed some, and starts over from the rows themselves.
+    """
     allow_only(args, "after", "limit", "resourceId")
     after = whole_argument(args, "after", 0, 2**53)
     limit = whole_argument(args, "limit", 1, CHANGES_PAGE_MAX)
@@ -20,12 +24,15 @@ def list_after(documents: Documents, args: Args) -> Value:
         "ORDER BY sequence LIMIT :limit",
         {"after": after, "scope": scope_of(args), "limit": limit},
     ).fetchall()
+    # Two statements: SQLite looks up one end of the table at a time.
     last = documents.connection.execute("SELECT max(sequence) FROM changes").fetchone()[0] or 0
+    first = documents.connection.execute("SELECT min(sequence) FROM changes").fetchone()[0]
     names = ("sequence", "table", "id", "kind", "threadId", "resourceId")
     return {
         "changes": [
             {name: value for name, value in zip(names, row, strict=True) if value is not None}
             for row in rows
         ],
+        "first": last + 1 if first is None else first,
         "last": last,
     }

@@ -6,18 +6,26 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from convex_memory.embedded import embedding_queue, forgetting
 from convex_memory.embedded.documents import Documents, Record, Row
 from convex_memory.embedded.functions.function import (
     Args,
     allow_only,
     choice_argument,
     text_argument,
+    time_argument,
     whole_argument,
+)
+from convex_memory.embedded.functions.memory.forgetting import (
+    drop_discarded,
+    may_come_back,
+    owner_of,
 )
 from convex_memory.embedded.functions.memory.rows import (
     find_message,
     find_thread,
     is_removed,
+    marks_of,
     no_thread,
     now_iso,
     read_cursor,
@@ -29,7 +37,7 @@ from convex_memory.embedded.functions.memory.rows import (
 from convex_memory.embedded.tables import MESSAGES, THREADS
 from convex_memory.errors import Conflict, InvalidArgument, NotFound
 from convex_memory.limits import NEIGHBOURS_MAX, PAGE_MESSAGES_MAX, SAVE_MESSAGES_MAX
-from convex_memory.text import message_text
+from convex_memory.text import changed_content, message_text
 from convex_memory.values import Value
 
 IDS_MAX: Final = 100
@@ -38,7 +46,7 @@ IDS_MAX: Final = 100
 
 def save(documents: Documents, args: Args) -> Value:
     """Store messages, and their thread if it is new, in one transaction."""
-    allow_only(args, "messages", "thread", "onExisting", "now")
+    allow_only(args, "messages", "thread", "onExisting", "now", "expiries", "supersedes")
     messages = _messages(args)
     replace = choice_argument(args, "onExisting", ("keep", "replace")) == "replace"
     now = now_iso(documents, args)
@@ -50,6 +58,9 @@ def save(documents: Documents, args: Args) -> Value:
         results.append({"id": record["id"], "status": status, "createdAt": row.fields["createdAt"]})
         if status != "unchanged":
             touched[record["thread_id"]] = None
+    _note(documents, messages, args)
+    for result in results:
+        result["embedding"] = embedding_state(documents, result["id"])
     for thread_id in touched:
         thread = documents.first(THREADS, id=thread_id)
         if thread is not None and thread.fields["updatedAt"] != now:
@@ -91,6 +102,7 @@ def page(documents: Documents, args: Args) -> Value:
         "thread": documents.doc(THREADS, thread),
         "messages": [documents.doc(MESSAGES, row) for row in taken],
         "cursor": cursor,
+        "marks": marks_of(documents, taken),
     }
 
 
@@ -102,10 +114,12 @@ def around(documents: Documents, args: Args) -> Value:
     message = _message_named(documents, args)
     earlier, later = neighbours(documents, message, before, after)
     thread = documents.first(THREADS, id=message.fields["thread_id"])
+    rows = [*earlier, message, *later]
     return {
         "thread": documents.doc(THREADS, thread) if thread is not None else None,
-        "messages": [documents.doc(MESSAGES, row) for row in (*earlier, message, *later)],
+        "messages": [documents.doc(MESSAGES, row) for row in rows],
         "index": len(earlier),
+        "marks": marks_of(documents, rows),
     }
 
 
@@ -114,21 +128,72 @@ def get(documents: Documents, args: Args) -> Value:
     allow_only(args, "ids", "resourceId")
     scope = scope_of(args)
     found = [find_message(documents, each, scope) for each in dict.fromkeys(_ids(args))]
-    return {"messages": [documents.doc(MESSAGES, row) for row in found if row is not None]}
+    rows = [row for row in found if row is not None]
+    return {
+        "messages": [documents.doc(MESSAGES, row) for row in rows],
+        "marks": marks_of(documents, rows),
+    }
 
 
 def remove(documents: Documents, args: Args) -> Value:
     """Delete messages by id; say which there were."""
-    allow_only(args, "ids", "threadId", "resourceId")
+    allow_only(args, "ids", "threadId", "resourceId", "purgeAt")
     scope = scope_of(args)
     thread_id = text_argument(args, "threadId", optional=True)
+    purge_at = time_argument(args, "purgeAt")
     removed: list[str] = []
     for message_id in dict.fromkeys(_ids(args)):
         row = find_message(documents, message_id, scope)
-        if row is not None and thread_id in (None, row.fields["thread_id"]):
-            documents.delete(MESSAGES, row)
+        if row is None:
+            if purge_at is None and drop_discarded(documents, message_id, thread_id, scope):
+                removed.append(message_id)
+        elif thread_id in (None, row.fields["thread_id"]):
+            if purge_at is None:
+                documents.delete(MESSAGES, row)
+            else:
+                owner = owner_of(documents, row)
+                forgetting.discard(documents, MESSAGES, row, purge_at, owner=owner)
             removed.append(message_id)
     return {"removed": removed}
+
+
+def restore(documents: Documents, args: Args) -> Value:
+    """Bring back deleted messages that are still kept; say which.
+
+    Their thread has to be there. What went with it comes back with it.
+    """
+    allow_only(args, "ids", "resourceId")
+    scope = scope_of(args)
+    restored: list[str] = []
+    for message_id in dict.fromkeys(_ids(args)):
+        item = forgetting.discarded(documents, MESSAGES, message_id, scope)
+        if item is not None and may_come_back(documents, item, scope):
+            forgetting.put_back(documents, MESSAGES, item)
+            restored.append(message_id)
+    return {"restored": restored}
+
+
+def update(documents: Documents, args: Args) -> Value:
+    """Change what a message says, its metadata, or when it expires; the rest stays."""
+    allow_only(args, "messageId", "threadId", "resourceId", "text", "metadata", "expiresAt", "now")
+    row = _message_named(documents, args)
+    text = text_argument(args, "text", optional=True)
+    metadata = args.get("metadata")
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise InvalidArgument("metadata must be an object.")
+    if "expiresAt" in args:
+        documents.will_write()
+        at = time_argument(args, "expiresAt")
+        forgetting.set_expiry(documents.connection, MESSAGES, row.fields["id"], at)
+    elif text is None and metadata is None:
+        raise InvalidArgument("Give text, metadata or expiresAt to change.")
+    if text is not None or metadata is not None:
+        content = changed_content(row.fields["content"], text, metadata)
+        row = documents.patch(MESSAGES, row, {"content": content})
+        thread = documents.first(THREADS, id=row.fields["thread_id"])
+        if thread is not None:
+            documents.patch(THREADS, thread, {"updatedAt": now_iso(documents, args)})
+    return {"message": documents.doc(MESSAGES, row), "marks": marks_of(documents, [row])}
 
 
 def neighbours(
@@ -151,9 +216,10 @@ def _begin_thread(documents: Documents, thread: Any, now: str) -> bool:
         return False
     if not isinstance(thread, Mapping):
         raise InvalidArgument("thread must be an object {id, resourceId, title?, metadata?}.")
-    allow_only(thread, "id", "resourceId", "title", "metadata")
+    allow_only(thread, "id", "resourceId", "title", "metadata", "expiresAt")
     thread_id, owner = text_argument(thread, "id"), text_argument(thread, "resourceId")
     if find_thread(documents, thread_id, owner) is not None:
+        _expire_thread(documents, thread_id, thread)
         return False
     if documents.first(THREADS, id=thread_id) is not None:
         raise no_thread(thread_id)
@@ -168,13 +234,56 @@ def _begin_thread(documents: Documents, thread: Any, now: str) -> bool:
             "updatedAt": now,
         },
     )
+    _expire_thread(documents, thread_id, thread)
     return True
+
+
+def _expire_thread(documents: Documents, thread_id: str, thread: Mapping[str, Any]) -> None:
+    if thread.get("expiresAt") is not None:
+        at = time_argument(thread, "expiresAt")
+        forgetting.set_expiry(documents.connection, THREADS, thread_id, at)
+
+
+def _note(documents: Documents, messages: Sequence[Record], args: Args) -> None:
+    """Note when the saved messages expire, and which others they supersede."""
+    saved = {record["id"]: record for record in messages}
+    for message_id, at in _pairs(args, "expiries", saved):
+        expires_at = time_argument({"expiries": at}, "expiries")
+        forgetting.set_expiry(documents.connection, MESSAGES, message_id, expires_at)
+    for new_id, old_id in _pairs(args, "supersedes", saved):
+        scope = saved[new_id].get("resourceId")
+        if not isinstance(old_id, str) or find_message(documents, old_id, scope) is None:
+            raise NotFound(f"There is no message {old_id!a} to supersede.")
+        if new_id == old_id:
+            raise InvalidArgument("A message cannot supersede itself.")
+        if not forgetting.supersede(documents, old_id, new_id):
+            raise InvalidArgument(
+                f"Message {new_id!a} is superseded by {old_id!a}, so it cannot supersede that one."
+            )
+
+
+def _pairs(args: Args, name: str, saved: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    pairs = args.get(name) or []
+    if not isinstance(pairs, list) or not all(
+        isinstance(pair, list) and len(pair) == 2 and pair[0] in saved for pair in pairs
+    ):
+        raise InvalidArgument(f"{name} must be pairs that begin with the id of a message given.")
+    return [(pair[0], pair[1]) for pair in pairs]
+
+
+def embedding_state(documents: Documents, message_id: str) -> str:
+    """Say whether a message has its vector: `embedded`, `pending`, or `off` without embedder."""
+    bound = embedding_queue.message_binding(documents.connection)
+    if bound is None:
+        return "off"
+    is_waiting = embedding_queue.is_waiting(documents.connection, bound.name, message_id)
+    return "pending" if is_waiting else "embedded"
 
 
 def _save_one(documents: Documents, record: Record, *, replace: bool) -> tuple[str, Row]:
     row = documents.first(MESSAGES, id=record["id"])
     if row is not None and is_removed(documents, row):
-        documents.delete(MESSAGES, row)
+        forgetting.take_away(documents, row)
         row = None
     if row is None:
         return "stored", documents.insert(MESSAGES, record)

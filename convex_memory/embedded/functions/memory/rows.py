@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Final
 
+from convex_memory.cursors import read_cursor as read_cursor
+from convex_memory.cursors import write_cursor as write_cursor
 from convex_memory.embedded.documents import Documents, Row
 from convex_memory.embedded.functions.function import Args, text_argument
 from convex_memory.embedded.tables import MESSAGES, THREADS
-from convex_memory.errors import InvalidArgument, NotFound
+from convex_memory.errors import NotFound
+from convex_memory.values import Value
 
 
 def scope_of(args: Args) -> str | None:
@@ -81,38 +84,26 @@ def is_removed(documents: Documents, message: Row) -> bool:
     return message.sequence <= removed_upto(documents, message.fields["thread_id"])
 
 
-def write_cursor(question: str, *position: Any) -> str:
-    """Return opaque text that continues `question` after `position`."""
-    raw = json.dumps([question, *position], separators=(",", ":"), ensure_ascii=False)
-    return base64.urlsafe_b64encode(raw.encode()).rstrip(b"=").decode()
+def marks_of(documents: Documents, messages: Sequence[Row]) -> list[Value]:
+    """Return what is noted of messages: `{id, expiresAt?, supersededBy?}` where there is any."""
+    ids = json.dumps([row.fields["id"] for row in messages])
+    marks: dict[str, dict[str, Value]] = {}
+    for name, sql in _MARKS.items():
+        for record_id, value in documents.connection.execute(sql, (ids,)):
+            marks.setdefault(record_id, {"id": record_id})[name] = value
+    return list(marks.values())
 
 
-def read_cursor(args: Args, question: str, kinds: tuple[type, ...]) -> list[Any] | None:
-    """Return the position in `args["cursor"]`, or None when there is no cursor.
-
-    Args:
-        args: The call's arguments.
-        question: What the cursor must continue: the same words it was written with.
-        kinds: The types of the position's parts.
-
-    Raises:
-        InvalidArgument: The cursor is not one that this question gave.
-    """
-    cursor = args.get("cursor")
-    if cursor is None:
-        return None
-    position: list[Any]
-    try:
-        raw = base64.urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
-        asked, *position = json.loads(raw)
-    except (AttributeError, ValueError, TypeError):
-        asked, position = None, []
-    if asked != question or [type(part) for part in position] != list(kinds):
-        raise InvalidArgument(
-            "This cursor does not continue this question. Pass the next_cursor of the answer "
-            "before, with the same other arguments, or leave it out to start from the beginning."
-        )
-    return position
+_MARKS: Final = {
+    "expiresAt": (
+        "SELECT e.id, e.at FROM json_each(?) j "
+        "JOIN expiries e ON e.kind = 'message' AND e.id = j.value"
+    ),
+    "supersededBy": (
+        "SELECT s.message, s.by FROM json_each(?) j JOIN supersessions s ON s.message = j.value"
+    ),
+}
+"""What may be noted of a message → how to find it."""
 
 
 def now_iso(documents: Documents, args: Args) -> str:

@@ -6,16 +6,20 @@ from collections.abc import Mapping
 from typing import Any, Final
 from uuid import uuid4
 
+from convex_memory.embedded import forgetting
 from convex_memory.embedded.documents import Documents, Record, Row
+from convex_memory.embedded.forgetting import Discarded
 from convex_memory.embedded.functions.function import (
     Args,
     allow_only,
     choice_argument,
     text_argument,
+    time_argument,
     whole_argument,
 )
 from convex_memory.embedded.functions.memory.rows import (
     find_thread,
+    is_removed,
     now_iso,
     read_cursor,
     removed_upto,
@@ -75,8 +79,12 @@ def list_page(documents: Documents, args: Args) -> Value:
 
 def update(documents: Documents, args: Args) -> Value:
     """Change title and metadata; what is not given stays."""
-    allow_only(args, "threadId", "resourceId", "title", "metadata", "now")
+    allow_only(args, "threadId", "resourceId", "title", "metadata", "expiresAt", "now")
     row = thread_named(documents, args)
+    if "expiresAt" in args:
+        documents.will_write()
+        at = time_argument(args, "expiresAt")
+        forgetting.set_expiry(documents.connection, THREADS, row.fields["id"], at)
     changes: Record = {"updatedAt": now_iso(documents, args)}
     if args.get("title") is not None:
         changes["title"] = args["title"]
@@ -91,22 +99,26 @@ def remove(documents: Documents, args: Args) -> Value:
     """Remove a thread at once, and its messages a batch at a time.
 
     The first call tells how many messages go; they are out of sight from then on. What is left
-    when nobody repeats the call is removed by the engine when it has nothing else to do.
+    when nobody repeats the call is removed by the engine when it has nothing else to do. With
+    `purgeAt` all of it can be restored until then; without, what is kept of it goes too.
     """
-    allow_only(args, "threadId", "resourceId")
+    allow_only(args, "threadId", "resourceId", "purgeAt")
     thread_id, scope = text_argument(args, "threadId"), scope_of(args)
+    purge_at = time_argument(args, "purgeAt")
     row = find_thread(documents, thread_id, scope)
     gone = 0
     if row is not None:
         gone = documents.count(MESSAGES, {"thread_id": thread_id}) - _waiting(documents, thread_id)
-        documents.delete(THREADS, row)
-        documents.connection.execute(
-            "INSERT OR REPLACE INTO removals SELECT ?, ?, coalesce(max(_sequence), 0) "
-            "FROM mastra_messages",
-            (thread_id, row.fields["resourceId"]),
-        )
+        begin_removal(documents, row, purge_at)
     elif not _removing(documents, thread_id, scope):
-        return {"found": False, "removedMessages": 0, "hasMore": False}
+        item = None
+        if purge_at is None:
+            item = forgetting.discarded(documents, THREADS, thread_id, scope)
+        if item is not None:
+            forgetting.drop_thread(documents, thread_id, item.owner)
+        return {"found": item is not None, "removedMessages": 0, "hasMore": False}
+    elif purge_at is None:
+        _keep_nothing(documents, thread_id)
     _remove_messages(documents, thread_id, CASCADE_DELETE_ROWS)
     return {
         "found": True,
@@ -115,13 +127,103 @@ def remove(documents: Documents, args: Args) -> Value:
     }
 
 
+def begin_removal(documents: Documents, row: Row, purge_at: float | None) -> None:
+    """Take a thread out of sight with its messages, which are removed later."""
+    thread_id, owner = row.fields["id"], row.fields["resourceId"]
+    finish_removal(documents, thread_id)
+    if purge_at is None:
+        documents.delete(THREADS, row)
+        forgetting.drop_thread(documents, thread_id, owner)
+    else:
+        if forgetting.discarded(documents, THREADS, thread_id, owner) is not None:
+            # An earlier thread of this id: only the last one can be restored.
+            forgetting.drop_thread(documents, thread_id, owner, with_thread=True)
+        forgetting.discard(documents, THREADS, row, purge_at, owner=owner)
+    documents.connection.execute(
+        "INSERT INTO removals (thread, resource, upto, purge_at) "
+        "SELECT ?, ?, coalesce(max(_sequence), 0), ? FROM mastra_messages",
+        (thread_id, owner, purge_at or 0),
+    )
+
+
+def _keep_nothing(documents: Documents, thread_id: str) -> None:
+    """Have a removal that is under way delete for good, what it has kept included."""
+    documents.will_write()
+    removal = documents.connection.execute(
+        "SELECT resource FROM removals WHERE thread = ?", (thread_id,)
+    ).fetchone()
+    forgetting.drop_thread(documents, thread_id, removal[0])
+    documents.connection.execute("UPDATE removals SET purge_at = 0 WHERE thread = ?", (thread_id,))
+
+
+def restore(documents: Documents, args: Args) -> Value:
+    """Bring back a removed thread that is still kept: at once, its messages a batch at a time."""
+    allow_only(args, "threadId", "resourceId")
+    thread_id, scope = text_argument(args, "threadId"), scope_of(args)
+    item = forgetting.discarded(documents, THREADS, thread_id, scope)
+    restored = 0 if item is None else _restore_thread(documents, thread_id, item)
+    row = find_thread(documents, thread_id, scope)
+    kept: list[Discarded] = []
+    if row is not None:
+        owner, most = row.fields["resourceId"], CASCADE_DELETE_ROWS + 1
+        kept = forgetting.discarded_with_thread(documents, thread_id, owner, most)
+    if row is None or (item is None and not kept):
+        return {"found": False, "thread": None, "restoredMessages": 0, "hasMore": False}
+    for message in kept[:CASCADE_DELETE_ROWS]:
+        restored += _restore_message(documents, message)
+    return {
+        "found": True,
+        "thread": documents.doc(THREADS, row),
+        "restoredMessages": restored,
+        "hasMore": len(kept) > CASCADE_DELETE_ROWS,
+    }
+
+
+def _restore_thread(documents: Documents, thread_id: str, item: Discarded) -> int:
+    """Put a thread back, and return how many of its messages had not gone yet."""
+    if documents.first(THREADS, id=thread_id) is not None:
+        raise Conflict(
+            f"Thread {thread_id!a} has been begun anew since it was deleted. Clone or delete "
+            "the new one, then restore."
+        )
+    waiting = _waiting(documents, thread_id)
+    stopped = documents.connection.execute(
+        "DELETE FROM removals WHERE thread = ? AND resource = ? AND purge_at > 0",
+        (thread_id, item.owner),
+    )
+    # Else they are of an earlier thread of this id.
+    finish_removal(documents, thread_id)
+    forgetting.put_back(documents, THREADS, item)
+    forgetting.keep_for_restoring(documents, thread_id, item.owner)
+    return waiting if stopped.rowcount else 0
+
+
+def _restore_message(documents: Documents, item: Discarded) -> bool:
+    """Put a message back unless its id has been used anew; say whether it was."""
+    stored = documents.first(MESSAGES, id=item.fields["id"])
+    if stored is not None and not is_removed(documents, stored):
+        forgetting.drop(documents, item)
+        return False
+    if stored is not None:
+        forgetting.take_away(documents, stored)
+    forgetting.put_back(documents, MESSAGES, item)
+    return True
+
+
 def continue_removals(documents: Documents) -> bool:
-    """Remove a batch of messages whose thread is gone; say whether there may be more."""
+    """Remove a batch of messages whose thread is gone, then purge; say whether any was left."""
     row = documents.connection.execute("SELECT thread FROM removals LIMIT 1").fetchone()
     if row is None:
-        return False
+        return forgetting.purge(documents)
     _remove_messages(documents, row[0], CASCADE_DELETE_ROWS)
     return True
+
+
+def finish_removal(documents: Documents, thread_id: str) -> None:
+    """Remove all messages that still wait of an earlier thread of this id."""
+    while _removing(documents, thread_id, None):
+        documents.will_write()
+        _remove_messages(documents, thread_id, CASCADE_DELETE_ROWS)
 
 
 def _waiting(documents: Documents, thread_id: str) -> int:
@@ -155,7 +257,7 @@ def _remove_messages(documents: Documents, thread_id: str, most: int) -> None:
         )
     )
     for row in rows[:most]:
-        documents.delete(MESSAGES, row)
+        forgetting.take_away(documents, row)
     if len(rows) <= most:
         documents.connection.execute("DELETE FROM removals WHERE thread = ?", (thread_id,))
 
@@ -181,11 +283,23 @@ def clone(documents: Documents, args: Args) -> Value:
             copy["resourceId"] = owner
         documents.insert(MESSAGES, copy)
         new_ids[message.fields["id"]] = copy["id"]
+    _clone_marks(documents, new_ids)
     # Pairs, not an object: message ids need not be names Convex accepts for fields.
     return {
         "thread": documents.doc(THREADS, thread),
         "messageIds": [[old, new] for old, new in new_ids.items()],
     }
+
+
+def _clone_marks(documents: Documents, new_ids: Mapping[str, str]) -> None:
+    """Have copies expire as their originals do, and supersede the copies of what those do."""
+    for old, new in new_ids.items():
+        at = forgetting.expiry(documents.connection, MESSAGES, old)
+        if at is not None:
+            forgetting.set_expiry(documents.connection, MESSAGES, new, at)
+        successor = forgetting.superseded_by(documents.connection, old)
+        if successor is not None and successor in new_ids:
+            forgetting.supersede(documents, new, new_ids[successor])
 
 
 def _cloned_thread(

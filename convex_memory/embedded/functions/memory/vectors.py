@@ -6,11 +6,12 @@ Mastra app's `ConvexVector` sees the same ones.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from convex_memory.embedded import embedding_queue
 from convex_memory.embedded.documents import REMOVED, Documents, Record, Row
+from convex_memory.embedded.embedding_queue import Binding
 from convex_memory.embedded.functions.function import (
     Args,
     allow_only,
@@ -20,10 +21,17 @@ from convex_memory.embedded.functions.function import (
 )
 from convex_memory.embedded.functions.memory.rows import now_iso
 from convex_memory.embedded.tables import VECTOR_INDEXES, VECTORS
-from convex_memory.embedded.vector_scan import Scope, is_finite_vector, nearest
-from convex_memory.errors import Conflict, DimensionMismatch, InvalidArgument, NotFound
-from convex_memory.filters import Filter, from_wire
+from convex_memory.embedded.vector_index import Scope, count, is_finite_vector, nearest, wanted_by
+from convex_memory.errors import (
+    Conflict,
+    DimensionMismatch,
+    InvalidArgument,
+    LimitExceeded,
+    NotFound,
+)
+from convex_memory.filters import from_wire
 from convex_memory.limits import (
+    EMBED_TEXT_CHARS_MAX,
     MESSAGE_ID_CHARS_MAX,
     VECTOR_DIMENSION_MAX,
     VECTOR_DIMENSION_MIN,
@@ -32,6 +40,7 @@ from convex_memory.limits import (
 )
 from convex_memory.values import Value
 
+_METRIC: Final = "cosine"
 REMOVE_BATCH_ROWS: Final = 2000
 """Vectors one `remove` call deletes."""
 
@@ -41,7 +50,16 @@ def create_index(documents: Documents, args: Args) -> Value:
     allow_only(args, "indexName", "dimension", "metric", "now")
     name = _name(args)
     dimension = whole_argument(args, "dimension", VECTOR_DIMENSION_MIN, VECTOR_DIMENSION_MAX)
-    metric = choice_argument(args, "metric", ("cosine",))
+    choice_argument(args, "metric", (_METRIC,))
+    return {"created": index_of_dimension(documents, name, dimension, now_iso(documents, args))}
+
+
+def index_of_dimension(documents: Documents, name: str, dimension: int, now: str) -> bool:
+    """Make an index unless there is one; say whether it was made.
+
+    Raises:
+        Conflict: There is one of another dimension.
+    """
     row = documents.first(VECTOR_INDEXES, indexName=name)
     if row is not None:
         if row.fields["dimension"] != dimension:
@@ -49,18 +67,18 @@ def create_index(documents: Documents, args: Args) -> Value:
                 f"Index {name!a} exists with {row.fields['dimension']:g} dimensions, not "
                 f"{dimension}. Use another name, or delete it first."
             )
-        return {"created": False}
+        return False
     documents.insert(
         VECTOR_INDEXES,
         {
             "id": name,
             "indexName": name,
             "dimension": dimension,
-            "metric": metric,
-            "createdAt": now_iso(documents, args),
+            "metric": _METRIC,
+            "createdAt": now,
         },
     )
-    return {"created": True}
+    return True
 
 
 def describe(documents: Documents, args: Args) -> Value:
@@ -72,6 +90,7 @@ def describe(documents: Documents, args: Args) -> Value:
         "dimension": index["dimension"],
         "metric": index["metric"],
         "count": documents.count(VECTORS, {"indexName": index["indexName"]}),
+        **_embedded_by(documents, index["indexName"]),
     }
 
 
@@ -87,30 +106,81 @@ def list_indexes(documents: Documents, args: Args) -> Value:
 
 
 def upsert(documents: Documents, args: Args) -> Value:
-    """Store vectors, each in place of the one with its id; all of them or none."""
-    allow_only(args, "indexName", "items")
+    """Store vectors, each in place of the one with its id; all of them or none.
+
+    With `embedder`, every item has the text its vector was made from, and the text is kept: an
+    index holds vectors of one embedder, or vectors that callers made, never both.
+    """
+    allow_only(args, "indexName", "items", "embedder")
     index = _index(documents, args)
+    bound = _bound_for_upsert(documents, index, text_argument(args, "embedder", optional=True))
     items = args.get("items")
     if not isinstance(items, list) or not 1 <= len(items) <= VECTOR_UPSERT_BATCH:
         raise InvalidArgument(f"items must be an array of 1 to {VECTOR_UPSERT_BATCH} vectors.")
     for position, item in enumerate(items):
         if not isinstance(item, Mapping):
             raise InvalidArgument(f"items[{position}] must be {{id, vector, metadata?}}.")
-        allow_only(item, "id", "vector", "metadata")
-        record: Record = {
-            "id": text_argument(item, "id"),
-            "indexName": index["indexName"],
-            "embedding": _vector(item.get("vector"), f"items[{position}].vector", index),
-        }
-        if item.get("metadata") is not None:
-            record["metadata"] = _metadata(item["metadata"])
-        row = _find(documents, index, record["id"])
-        if row is None:
-            documents.insert(VECTORS, record)
-        else:
-            # The vector is new: metadata said of the old one no longer holds.
-            documents.patch(VECTORS, row, {"metadata": REMOVED, **record})
+        allow_only(item, "id", "vector", "metadata", "text")
+        record_id = text_argument(item, "id")
+        vector = vector_argument(item.get("vector"), f"items[{position}].vector", index)
+        metadata = None if item.get("metadata") is None else _metadata(item["metadata"])
+        _put(
+            documents, index["indexName"], record_id, vector, metadata, bound.after if bound else 0
+        )
+        if bound is not None:
+            embedding_queue.keep_text(
+                documents.connection, bound.name, record_id, _text(item, position)
+            )
     return {"upserted": len(items)}
+
+
+def put_vector(
+    documents: Documents, bound: Binding, record_id: str, vector: Any, metadata: Record | None
+) -> None:
+    """Store the vector that an index's embedder made; without metadata, keep that which is there.
+
+    Raises:
+        DimensionMismatch: The vector has another length than the index.
+    """
+    index = {"indexName": bound.name, "dimension": bound.dimension}
+    checked = vector_argument(vector, "vector", index)
+    if metadata is None:
+        row = _find(documents, index, record_id)
+        metadata = None if row is None else row.fields.get("metadata")
+    text = embedding_queue.kept_text(documents.connection, bound.name, record_id)
+    _put(documents, bound.name, record_id, checked, metadata, bound.after)
+    if text is not None:
+        embedding_queue.keep_text(documents.connection, bound.name, record_id, text)
+
+
+def drop_vector(documents: Documents, index_name: str, record_id: str) -> None:
+    """Delete one vector; an absent one is fine."""
+    row = _find(documents, {"indexName": index_name}, record_id)
+    if row is not None:
+        documents.delete(VECTORS, row)
+
+
+def _put(
+    documents: Documents,
+    index_name: str,
+    record_id: str,
+    vector: list[float],
+    metadata: Record | None,
+    after: int,
+) -> None:
+    record: Record = {"id": record_id, "indexName": index_name, "embedding": vector}
+    if metadata is not None:
+        record["metadata"] = metadata
+    row = _find(documents, record, record_id)
+    if row is not None and row.sequence <= after:
+        # Its place in the order says that an earlier embedder made it.
+        documents.delete(VECTORS, row)
+        row = None
+    if row is None:
+        documents.insert(VECTORS, record)
+    else:
+        # The vector is new: metadata said of the old one no longer holds.
+        documents.patch(VECTORS, row, {"metadata": REMOVED, **record})
 
 
 def update(documents: Documents, args: Args) -> Value:
@@ -119,7 +189,8 @@ def update(documents: Documents, args: Args) -> Value:
     index = _index(documents, args)
     changes: Record = {}
     if args.get("vector") is not None:
-        changes["embedding"] = _vector(args["vector"], "vector", index)
+        _bound_for_upsert(documents, index, None)
+        changes["embedding"] = vector_argument(args["vector"], "vector", index)
     metadata = _metadata(args["metadata"]) if args.get("metadata") is not None else None
     if not changes and metadata is None:
         raise InvalidArgument("Give a vector or metadata to change.")
@@ -151,6 +222,7 @@ def delete_index(documents: Documents, args: Args) -> Value:
     name = _name(args)
     row = documents.first(VECTOR_INDEXES, indexName=name)
     documents.will_write()
+    embedding_queue.unbind(documents.connection, name)
     removed = documents.connection.execute(
         "DELETE FROM mastra_vectors WHERE indexName = ?", (name,)
     ).rowcount
@@ -161,19 +233,29 @@ def delete_index(documents: Documents, args: Args) -> Value:
 
 def search(documents: Documents, args: Args) -> Value:
     """Return the vectors most similar to one, best first, equal ones in creation order."""
-    allow_only(args, "indexName", "vector", "limit", "filter", "includeVector")
+    allow_only(args, "indexName", "vector", "limit", "filter", "includeVector", "exact", "embedder")
     index = _index(documents, args)
+    bound = embedding_queue.binding(documents.connection, index["indexName"])
+    asking = text_argument(args, "embedder", optional=True)
+    if asking is not None and (bound is None or bound.embedder != asking):
+        raise _other_embedder(index["indexName"], bound, asking)
     limit = whole_argument(args, "limit", 1, VECTOR_RESULTS_MAX)
-    vector = _vector(args.get("vector"), "vector", index)
+    vector = vector_argument(args.get("vector"), "vector", index)
     wanted = from_wire(args["filter"]) if args.get("filter") is not None else None
-    scope = Scope(VECTORS, "indexName", index["indexName"], "metadata")
+    scope = Scope(
+        VECTORS, "indexName", index["indexName"], "metadata", after=bound.after if bound else 0
+    )
     matches: list[Value] = []
-    for each in nearest(documents, scope, vector, limit, keep=_keep(wanted)):
+    for each in nearest(documents, scope, vector, limit, wanted=wanted_by(wanted)):
         row = documents.at(VECTORS, each.sequence)
         if row is not None:
             matches.append(_match(row, each.score, bool(args.get("includeVector"))))
-    count = documents.count(VECTORS, {"indexName": index["indexName"]})
-    return {"matches": matches, "exhausted": True, "count": count}
+    return {
+        "matches": matches,
+        "exhausted": True,
+        "count": count(documents, scope, index["dimension"]),
+        "pending": embedding_queue.waiting(documents.connection, bound.name) if bound else 0,
+    }
 
 
 # --- Rows
@@ -184,16 +266,6 @@ def _match(row: Row, score: float, include_vector: bool) -> Record:
     if include_vector:
         match["vector"] = row.fields["embedding"]
     return match
-
-
-def _keep(wanted: Filter | None) -> Callable[[Any], bool] | None:
-    if wanted is None:
-        return None
-
-    def keep(metadata: str | None) -> bool:
-        return wanted.matches(None if metadata is None else json.loads(metadata))
-
-    return keep
 
 
 def _find(documents: Documents, index: Record, record_id: str) -> Row | None:
@@ -217,7 +289,67 @@ def _selected(documents: Documents, index: Record, args: Args, ids_name: str) ->
             yield row
 
 
+# --- Embedders
+
+
+def _embedded_by(documents: Documents, index_name: str) -> Record:
+    bound = embedding_queue.binding(documents.connection, index_name)
+    if bound is None:
+        return {"embedder": None, "pending": 0}
+    pending = embedding_queue.waiting(documents.connection, index_name)
+    return {"embedder": bound.embedder, "pending": pending}
+
+
+def _bound_for_upsert(documents: Documents, index: Record, embedder: str | None) -> Binding | None:
+    name = index["indexName"]
+    bound = embedding_queue.binding(documents.connection, name)
+    if embedder is None:
+        if bound is not None:
+            raise Conflict(
+                f"Index {name!a} holds vectors that {bound.embedder} made of texts; vectors of "
+                "other origin cannot be compared with them. Give text, or use another index."
+            )
+        return None
+    if bound is None:
+        if documents.first(VECTORS, indexName=name) is not None:
+            raise _other_embedder(name, None, embedder)
+        documents.will_write()
+        bound = embedding_queue.bind(
+            documents.connection, Binding(name, embedder, index["dimension"])
+        )
+    if bound.embedder != embedder or bound.of_messages:
+        raise _other_embedder(name, bound, embedder)
+    return bound
+
+
+def _other_embedder(name: str, bound: Binding | None, given: str) -> Conflict:
+    if bound is None:
+        return Conflict(
+            f"Index {name!a} holds vectors that callers made, so texts embedded by {given} cannot "
+            "be compared with them. Give a vector, or use another index for texts."
+        )
+    if bound.of_messages and bound.embedder == given:
+        return Conflict(f"Index {name!a} holds the vectors of messages; use another for texts.")
+    return Conflict(
+        f"Index {name!a} holds texts embedded by {bound.embedder}, not by {given}. Set "
+        "MEMORY_EMBEDDER to that one, or embed them anew: `convex-memory reembed`.",
+        details={"embedder": bound.embedder},
+    )
+
+
 # --- Arguments
+
+
+def _text(item: Mapping[str, Any], position: int) -> str:
+    text = item.get("text")
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidArgument(f"items[{position}].text must be text, and not blank.")
+    if len(text) > EMBED_TEXT_CHARS_MAX:
+        raise LimitExceeded(
+            f"items[{position}].text has {len(text):,} characters; at most "
+            f"{EMBED_TEXT_CHARS_MAX:,} are kept. Split it into several items."
+        )
+    return text
 
 
 def _name(args: Args) -> str:
@@ -237,7 +369,13 @@ def _index(documents: Documents, args: Args) -> Record:
     return {**row.fields, "dimension": int(row.fields["dimension"])}
 
 
-def _vector(values: Any, what: str, index: Record) -> list[float]:
+def vector_argument(values: Any, what: str, index: Record) -> list[float]:
+    """Return a vector of an index's dimension.
+
+    Raises:
+        InvalidArgument: It is no array of finite numbers.
+        DimensionMismatch: It has another length.
+    """
     if not is_finite_vector(values):
         raise InvalidArgument(f"{what} must be an array of finite numbers.")
     if len(values) != index["dimension"]:
@@ -246,7 +384,7 @@ def _vector(values: Any, what: str, index: Record) -> list[float]:
             f"{index['dimension']}.",
             details={"dimension": index["dimension"], "received": len(values)},
         )
-    return [float(value) for value in values]
+    return list(map(float, values))
 
 
 def _metadata(metadata: Any) -> dict[str, Any]:

@@ -6,10 +6,6 @@ under that name. Reading, changing and writing it is one transaction.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from typing import Any
-
 from convex_memory.embedded.documents import Documents
 from convex_memory.embedded.functions.function import (
     Args,
@@ -25,6 +21,7 @@ from convex_memory.embedded.functions.metadata import as_object, merged_without_
 from convex_memory.embedded.tables import RESOURCES, THREADS
 from convex_memory.errors import InvalidArgument
 from convex_memory.values import Value
+from convex_memory.working_memory import changed_text
 
 
 def get(documents: Documents, args: Args) -> Value:
@@ -42,7 +39,7 @@ def update(documents: Documents, args: Args) -> Value:
         raise InvalidArgument("text must be text.")
     mode = choice_argument(args, "mode", ("replace", "append", "merge"))
     stored, _ = _stored(documents, args)
-    text = _changed(stored, given, mode)
+    text = changed_text(stored, given, mode)
     now = now_iso(documents, args)
     if args.get("threadId") is not None:
         thread = thread_named(documents, args)
@@ -77,42 +74,3 @@ def _stored(documents: Documents, args: Args) -> tuple[str | None, str | None]:
     if row is None:
         return None, None
     return row.fields.get("workingMemory"), row.fields["updatedAt"]
-
-
-def _changed(stored: str | None, given: str, mode: str) -> str:
-    if mode == "replace" or not stored:
-        if mode == "merge":
-            return _dump(_merged({}, _object(given, "text")))
-        return given
-    if mode == "append":
-        return f"{stored.rstrip()}\n{given}"
-    return _dump(_merged(_object(stored, "the stored working memory"), _object(given, "text")))
-
-
-def _object(text: str, what: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise InvalidArgument(
-            f"mode merge needs {what} to be a JSON object. Use mode replace to store other text."
-        )
-    return value
-
-
-def _merged(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    result = dict(stored)
-    for name, value in given.items():
-        if value is None:
-            result.pop(name, None)
-        elif isinstance(value, Mapping):
-            inner = result.get(name)
-            result[name] = _merged(inner if isinstance(inner, Mapping) else {}, value)
-        else:
-            result[name] = value
-    return result
-
-
-def _dump(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,230 @@
+"""Search over messages by words: postings of the full-text index, ranked by `windows`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from convex_memory.embedded import turns
+from convex_memory.embedded.documents import Documents
+from convex_memory.query_dates import NamedDate, dates_named
+from convex_memory.search_words import TERMS_MAX, telling_words
+from convex_memory.windows import (
+    DATE,
+    HOLDERS_MAX,
+    LATE_DAYS,
+    LATE_SHARE,
+    SPEAKER,
+    rarity,
+    window_scores,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+WORDS_MAX: Final = 64
+"""Words of a question that are looked up; the rarest `TERMS_MAX` of them count."""
+_DAY_MS: Final = 86_400_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """What a message must satisfy; None asks nothing.
+
+    `since_ms` is inclusive, `until_ms` exclusive, in milliseconds since the epoch.
+    """
+
+    resource: str | None = None
+    thread: str | None = None
+    role: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One message found.
+
+    Attributes:
+        sequence: Its row.
+        score: Higher is better; 1 is the best of the answer.
+        near: Whether it holds no word of the question, only stands beside one that does.
+        is_own: Whether it says itself whose it is, so that nobody else need be asked.
+    """
+
+    sequence: int
+    score: float
+    near: bool
+    is_own: bool
+
+
+def search(documents: Documents, question: str, conditions: Conditions) -> Iterator[Found]:
+    """Yield messages that hold words of a question, or stand beside some, best first.
+
+    Equal scores come newest first. Some of them may be out of sight by now, or of a thread of
+    another resource: the caller looks at each.
+    """
+    import numpy as np
+
+    words, named = telling_words(question)[:WORDS_MAX], dates_named(question)
+    if not words:
+        return
+    stand = turns.turns_of(documents.connection, keep=not documents.writable)
+    scope, wanted = _masks(documents, stand, conditions)
+    messages = int(scope.sum())
+    if not messages:
+        return
+    holding = _holding(documents, stand, words, scope)
+    weights = [rarity(len(each), messages) for each in holding]
+    score, own = np.zeros(stand.size), np.zeros(stand.size)
+    for positions, weight in zip(holding, weights, strict=True):
+        own[positions] += weight
+    if holding:
+        _add_windows(stand, holding, weights, own, wanted, score)
+    _add_dates(stand, named, scope, messages, score)
+    score *= wanted & scope
+    asked = turns.speakers_called(documents.connection, words)
+    if asked:
+        score *= np.where(np.isin(stand.speaker, asked), 1 + SPEAKER, 1)
+    found = np.flatnonzero(score)
+    best = found[np.lexsort((-stand.sequence[found], -score[found]))]
+    scale = float(score[best[0]]) if len(best) else 1.0
+    nobody = turns.number_of(documents.connection, "resource", "")
+    for at in best:
+        yield Found(
+            int(stand.sequence[at]),
+            float(score[at]) / scale,
+            near=not own[at],
+            is_own=conditions.resource is None or int(stand.resource[at]) != nobody,
+        )
+
+
+def _masks(
+    documents: Documents, stand: turns.Turns, conditions: Conditions
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return which messages are the caller's to search, and which the conditions want."""
+    import numpy as np
+
+    connection = documents.connection
+    scope = stand.alive.copy()
+    if conditions.resource is not None:
+        owner = turns.number_of(connection, "resource", conditions.resource)
+        nobody = turns.number_of(connection, "resource", "")
+        # A message without a resource of its own is its thread's, which is looked up later.
+        scope &= (stand.resource == owner) | (stand.resource == nobody)
+    if conditions.thread is not None:
+        scope &= stand.thread == turns.number_of(connection, "thread", conditions.thread)
+    wanted = np.ones(stand.size, dtype=bool)
+    if conditions.role is not None:
+        wanted &= stand.role == turns.number_of(connection, "role", conditions.role)
+    if conditions.since_ms is not None:
+        wanted &= stand.created >= conditions.since_ms
+    if conditions.until_ms is not None:
+        wanted &= stand.created < conditions.until_ms
+    return scope, wanted
+
+
+def _holding(
+    documents: Documents, stand: turns.Turns, words: Sequence[str], scope: NDArray[Any]
+) -> list[NDArray[Any]]:
+    """Return for each word the positions of the messages that hold it, the rarest words first."""
+    holding: dict[bytes, NDArray[Any]] = {}
+    for word in words:
+        positions = stand.positions(_postings(documents, word))
+        positions = positions[scope[positions]]
+        if len(positions):
+            # Words of one stem are one word.
+            holding.setdefault(positions.tobytes(), positions)
+    return sorted(holding.values(), key=len)[:TERMS_MAX]
+
+
+def _postings(documents: Documents, word: str) -> NDArray[Any]:
+    import numpy as np
+
+    # One text is read many times faster than as many rows.
+    text = documents.connection.execute(
+        "SELECT group_concat(rowid) FROM message_text WHERE message_text MATCH ?", (f'"{word}"',)
+    ).fetchone()[0]
+    return np.fromstring(text or "", dtype=np.int64, sep=",")
+
+
+def _add_windows(
+    stand: turns.Turns,
+    holding: Sequence[NDArray[Any]],
+    weights: Sequence[float],
+    own: NDArray[Any],
+    wanted: NDArray[Any],
+    score: NDArray[Any],
+) -> None:
+    import numpy as np
+
+    holders = np.flatnonzero(own)
+    if len(holders) > HOLDERS_MAX:
+        # Those that are wanted themselves come first.
+        rank = own[holders] + np.where(wanted[holders], own.max(), 0)
+        holders = holders[np.argpartition(-rank, HOLDERS_MAX)[:HOLDERS_MAX]]
+    holders = holders[np.argsort(stand.place[holders])]
+    at = np.full(stand.size, -1)
+    at[holders] = np.arange(len(holders))
+    held = [at[positions][at[positions] >= 0] for positions in holding]
+    window = window_scores(stand.place[holders], stand.asks[holders], held, weights)
+    places = _stepped(stand, holders[window.holder], window.step)
+    there = places >= 0
+    score[places[there]] = window.score[there]
+
+
+def _stepped(stand: turns.Turns, positions: NDArray[Any], steps: NDArray[Any]) -> NDArray[Any]:
+    """Return the positions so many messages on, or back, in the conversation; -1 past its end."""
+    import numpy as np
+
+    positions = positions.copy()
+    for count in range(1, int(np.abs(steps).max(initial=0)) + 1):
+        onward, back = (steps >= count) & (positions >= 0), (steps <= -count) & (positions >= 0)
+        positions[onward] = stand.after[positions[onward]]
+        positions[back] = stand.before[positions[back]]
+    return positions
+
+
+# --- Dates
+
+
+def _add_dates(
+    stand: turns.Turns,
+    named: Sequence[NamedDate],
+    scope: NDArray[Any],
+    messages: int,
+    score: NDArray[Any],
+) -> None:
+    """Have messages of the days that the question names count more, and those soon after."""
+    import numpy as np
+
+    if not named:
+        return
+    day = stand.created // _DAY_MS
+    known = day[scope & (stand.created > 0)]
+    if not len(known):
+        return
+    years = range(_year_of(int(known.min())), _year_of(int(known.max())) + 1)
+    share = np.zeros(stand.size)
+    for each in named:
+        for first, end in each.spans(years):
+            begins, ends = _day_of(first), _day_of(end)
+            late = LATE_DAYS if each.month is not None else 0
+            share = np.maximum(
+                share, np.where((day >= begins) & (day < ends + late), LATE_SHARE, 0)
+            )
+            share = np.maximum(share, (day >= begins) & (day < ends))
+    share *= scope
+    dated = int(np.count_nonzero(share))
+    if dated:
+        score += DATE * rarity(dated, messages) * share
+
+
+def _day_of(day: date) -> int:
+    return (day - date(1970, 1, 1)).days
+
+
+def _year_of(day: int) -> int:
+    return datetime.fromtimestamp(day * 86_400, UTC).year
