@@ -2,13 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check functions format soak clean
+.PHONY: demo test check functions offline format soak clean
 
 demo:            ## the main job, on a scratch folder
 	@$(PYTHON) -m convex_memory demo
 
 test: .venv/dev  ## every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: .venv/dev ## what CI checks beside the tests
 	$(BIN)/ruff format --check .
@@ -20,6 +20,9 @@ functions:       ## the TypeScript half: types, lint, generated code, tests (Nod
 	npm ci --ignore-scripts --silent
 	npm run --silent functions:check
 	npm run --silent functions:test
+
+offline: .venv/dev ## proof: installed anew, without network, with an empty home (Linux)
+	$(BIN)/python -m tests.packaging.offline
 
 format: .venv/dev
 	$(BIN)/ruff format .

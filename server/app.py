@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, NoReturn
 
-import anyio
 from mcp import MCPError
 from mcp.server import CacheHint, Server, ServerRequestContext
 from mcp.types import (
@@ -29,12 +28,18 @@ from mcp.types import (
 )
 
 from convex_memory.cache import ConvexServerCache
+from convex_memory.capabilities import Capabilities
 from convex_memory.deployment import Deployment
+from convex_memory.embedders.embedder import Embedder
+from convex_memory.embedders.opening import open_embedder
 from convex_memory.errors import ConvexMemoryError, DeploymentError
+from convex_memory.indexing import POLL_MS_DEFAULT, POLL_MS_REMOTE, EmbeddingRunner
 from convex_memory.native_vector import ConvexNativeVector, NativeIndex
 from convex_memory.recall import Recall
 from convex_memory.store import ConvexStore
+from convex_memory.text_vectors import TextVectors
 from convex_memory.vector import ConvexVector
+from server.background import background_work
 from server.settings import APPLICATION, NOTIFY, NativeIndexSettings, Settings
 from server.subscriptions import Subscriptions
 from tools import TOOLSETS, prompts, resources, select
@@ -76,14 +81,20 @@ def open_deployment(settings: Settings) -> Deployment:
 
 def adapters_over(deployment: Deployment, settings: Settings) -> Adapters:
     """Return the adapters over a deployment, as the settings have them."""
-    store = ConvexStore(deployment, storage_function=settings.storage_function)
+    capabilities = Capabilities(deployment)
+    store = ConvexStore(
+        deployment, storage_function=settings.storage_function, capabilities=capabilities
+    )
     native_indexes = {name: _native(index) for name, index in settings.native_indexes.items()}
+    indexing = _indexing(deployment, capabilities, settings)
     return Adapters(
         deployment=deployment,
         resource_id=settings.resource_id,
         store=store,
-        recall=Recall(store.memory),
-        vector=ConvexVector(deployment, storage_function=settings.storage_function),
+        recall=Recall(store.memory, indexing),
+        vector=ConvexVector(
+            deployment, storage_function=settings.storage_function, capabilities=capabilities
+        ),
         native_vector=ConvexNativeVector(
             deployment,
             native_indexes,
@@ -99,6 +110,36 @@ def adapters_over(deployment: Deployment, settings: Settings) -> Adapters:
             ttl_ms=settings.cache_ttl_ms,
             request_timeout_ms=settings.request_timeout_ms,
         ),
+        indexing=indexing,
+        text_vectors=None
+        if indexing is None
+        else TextVectors(deployment, indexing.embedder, capabilities=capabilities),
+        restorable_ms=settings.restorable_ms,
+    )
+
+
+def embedder_of(settings: Settings) -> Embedder | None:
+    """Return the embedder the settings name, not loaded before it is used; None for `off`."""
+    key = settings.openai_api_key
+    return open_embedder(
+        settings.embedder,
+        api_key=None if key is None else key.get_secret_value(),
+        base_url=settings.openai_base_url,
+    )
+
+
+def _indexing(
+    deployment: Deployment, capabilities: Capabilities, settings: Settings
+) -> EmbeddingRunner | None:
+    embedder = embedder_of(settings)
+    if embedder is None:
+        return None
+    return EmbeddingRunner(
+        deployment,
+        embedder,
+        capabilities=capabilities,
+        poll_ms=POLL_MS_DEFAULT if settings.embedded else POLL_MS_REMOTE,
+        may_write=not settings.read_only,
     )
 
 
@@ -132,9 +173,11 @@ def create_server(settings: Settings, deployment: Deployment | None = None) -> S
         opened = deployment or open_deployment(settings)
         adapters = adapters_over(opened, settings)
         try:
-            async with _schedules_running(adapters, settings, subscriptions):
+            async with background_work(adapters, settings, subscriptions):
                 yield adapters
         finally:
+            if adapters.indexing is not None:
+                await adapters.indexing.embedder.aclose()
             if deployment is None:
                 await opened.aclose()
 
@@ -185,31 +228,6 @@ def create_server(settings: Settings, deployment: Deployment | None = None) -> S
         on_subscribe_resource=subscriptions.subscribe if subscriptions else None,
         on_unsubscribe_resource=subscriptions.unsubscribe if subscriptions else None,
     )
-
-
-@asynccontextmanager
-async def _schedules_running(
-    adapters: Adapters, settings: Settings, subscriptions: Subscriptions | None
-) -> AsyncIterator[None]:
-    """Fire due schedules meanwhile, where the settings say what a fire does."""
-    if settings.schedule_action is None:
-        yield
-        return
-    from convex_memory.scheduling import ScheduleRunner
-    from server.schedule_actions import notifying, posting_to
-
-    runner = ScheduleRunner(
-        adapters.deployment,
-        adapters.store.schedules,
-        notifying(subscriptions) if subscriptions else posting_to(settings.schedule_action),
-        poll_ms=settings.schedule_poll_ms,
-    )
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(runner.run)
-        try:
-            yield
-        finally:
-            tasks.cancel_scope.cancel()
 
 
 def _why_unknown(name: str, published: Mapping[str, MemoryTool]) -> str:

@@ -21,6 +21,7 @@ ENVIRONMENT: Final = """environment (every default works):
   MEMORY_RESOURCE_ID             whose memory this is (default: default)
   MEMORY_TOOLSETS                memory,vectors,cache, or all
   MEMORY_READ_ONLY               true: only tools that change nothing
+  MEMORY_EMBEDDER                minilm (offline), off, or openai:MODEL
   MEMORY_LOG_LEVEL               DEBUG, INFO, WARNING or ERROR (default: WARNING)
 README.md lists the rest."""
 
@@ -61,6 +62,26 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
     doctor = commands.add_parser("doctor", help="check settings, folder and deployment")
     doctor.set_defaults(run=_doctor)
+    _add_moving(commands)
+    functions = commands.add_parser(
+        "functions", help="write our functions into a Convex project, ready for npx convex deploy"
+    )
+    functions.add_argument(
+        "folder", metavar="DIR", help="the project, its functions folder, or an empty folder"
+    )
+    functions.add_argument(
+        "--force",
+        action="store_true",
+        help="replace files of ours that were edited, and Mastra's handlers; copies are kept",
+    )
+    functions.set_defaults(run=_functions)
+    reembed = commands.add_parser(
+        "reembed", help="have texts embedded anew by the embedder that MEMORY_EMBEDDER names"
+    )
+    reembed.add_argument(
+        "index", metavar="INDEX", nargs="?", help="an index of texts (default: messages)"
+    )
+    reembed.set_defaults(run=_reembed)
     stats = commands.add_parser("stats", help="say how much is stored")
     stats.add_argument("--json", action="store_true", help="for programs")
     stats.set_defaults(run=_stats)
@@ -76,6 +97,34 @@ def _add_listener(
         "--port", type=int, default=port, help=f"0 takes a free one (default {port})"
     )
     command.set_defaults(run=run)
+
+
+def _add_moving(commands: Any) -> None:
+    export = commands.add_parser(
+        "export", help="write the whole memory to a file, to keep it or to move it"
+    )
+    export.add_argument("file", metavar="FILE", help="ends in .gz: compressed; -: standard output")
+    export.add_argument(
+        "--tables", help="only these, separated by commas, such as threads,messages,resources"
+    )
+    export.add_argument("--force", action="store_true", help="replace a file that is there")
+    export.set_defaults(run=_export)
+    into = commands.add_parser(
+        "import", help="store what a file holds that export wrote, here or elsewhere"
+    )
+    into.add_argument("file", metavar="FILE", help="compressed or not; -: standard input")
+    into.add_argument(
+        "--replace",
+        action="store_true",
+        help="rows that are there with other content get that of the file (default: are kept)",
+    )
+    into.add_argument(
+        "--dry-run", action="store_true", help="write nothing: say what the import would do"
+    )
+    into.add_argument(
+        "--partial", action="store_true", help="take a file that was cut short or changed by hand"
+    )
+    into.set_defaults(run=_import)
 
 
 def _say(text: str) -> None:
@@ -184,6 +233,45 @@ def _doctor(parsed: argparse.Namespace) -> int:
     # What the log would say, the findings say better.
     log_to_stderr("ERROR")
     return asyncio.run(run(print))
+
+
+def _export(parsed: argparse.Namespace) -> int:
+    from server.settings import Settings
+    from server.transfer import Words, run_export
+
+    names = [name.strip() for name in (parsed.tables or "").split(",") if name.strip()]
+    return run_export(
+        Settings.from_environment(),
+        parsed.file,
+        tables=None if parsed.tables is None else names,
+        force=parsed.force,
+        words=Words(print, _say),
+    )
+
+
+def _import(parsed: argparse.Namespace) -> int:
+    from convex_memory.moving import ImportOptions
+    from server.settings import Settings
+    from server.transfer import Words, run_import
+
+    options = ImportOptions(replace=parsed.replace, dry_run=parsed.dry_run, partial=parsed.partial)
+    return run_import(Settings.from_environment(), parsed.file, options, Words(print, _say))
+
+
+def _functions(parsed: argparse.Namespace) -> int:
+    from server.functions_command import run
+
+    return run(parsed.folder, force=parsed.force, show=print)
+
+
+def _reembed(parsed: argparse.Namespace) -> int:
+    from server.log import log_to_stderr
+    from server.reembedding import run
+    from server.settings import Settings
+
+    settings = Settings.from_environment()
+    log_to_stderr(settings.log_level)
+    return run(settings, parsed.index, print)
 
 
 def _stats(parsed: argparse.Namespace) -> int:

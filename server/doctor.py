@@ -7,49 +7,46 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-from convex_memory.deployment import CACHE_FUNCTION, Deployment
-from convex_memory.errors import ConfigurationError, ConvexMemoryError, FunctionNotDeployed
-from server.app import application_version, open_deployment
+from convex_memory.capabilities import VERSION_FUNCTION
+from convex_memory.deployment import Deployment
+from convex_memory.errors import ConfigurationError, ConvexMemoryError
+from server import convex_checks
+from server.app import application_version, embedder_of, open_deployment
+from server.finding import Finding
 from server.settings import APPLICATION, Settings
 from tools import select
-
-_OUR_FUNCTIONS: Final = "memory/meta:version"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at."""
-
-    subject: str
-    ok: bool
-    told: str
 
 
 async def run(show: Callable[[str], None]) -> int:
     """Show every finding and a client config; return 0 when all is well, 1 otherwise."""
-    findings = await _examine()
+    findings, settings = await _examine()
     for finding in findings:
         show(f"{'ok  ' if finding.ok else 'FAIL'} {finding.subject:12} {finding.told}")
     show("\nTo connect an assistant, put this in its MCP configuration:\n")
-    show(json.dumps(client_config(), indent=2))
+    show(json.dumps(client_config(settings), indent=2))
     return 0 if all(finding.ok for finding in findings) else 1
 
 
-def client_config() -> dict[str, Any]:
-    """Return the configuration that starts this installation."""
+def client_config(settings: Settings | None = None) -> dict[str, Any]:
+    """Return the configuration that starts this installation.
+
+    Args:
+        settings: Where the memory is; a place on Convex goes into it, its key only by name.
+    """
     installed = shutil.which(APPLICATION)
     entry: dict[str, Any] = (
         {"command": installed}
         if installed
         else {"command": sys.executable, "args": ["-m", "convex_memory"]}
     )
+    if settings is not None and not settings.embedded:
+        entry["env"] = {"CONVEX_URL": settings.convex_url, "CONVEX_ADMIN_KEY": "<the deploy key>"}
     return {"mcpServers": {"memory": entry}}
 
 
-async def _examine() -> list[Finding]:
+async def _examine() -> tuple[list[Finding], Settings | None]:
     python = ".".join(map(str, sys.version_info[:3]))
     findings = [
         Finding("version", True, f"{APPLICATION} {application_version()}, Python {python}"),
@@ -58,20 +55,40 @@ async def _examine() -> list[Finding]:
     try:
         settings = Settings.from_environment()
     except ConfigurationError as error:
-        return [*findings, Finding("settings", False, error.message)]
+        return [*findings, Finding("settings", False, error.message)], None
     tools = select(settings.toolsets, read_only=settings.read_only)
     findings.append(
         Finding("settings", True, f"{len(tools)} tools of {', '.join(settings.toolsets)}")
     )
-    where = f"folder {settings.data_dir}" if settings.embedded else f"Convex {settings.convex_url}"
-    deployment = open_deployment(settings)
+    findings.append(_embedder(settings))
     try:
-        findings += [await _functions(deployment, where), await _cache(deployment, settings)]
-        if settings.embedded and findings[-1].ok:
-            findings.append(_integrity(settings))
+        deployment = open_deployment(_hurried(settings))
+    except ConfigurationError as error:
+        return [*findings, Finding("settings", False, error.message)], None
+    try:
+        if settings.embedded:
+            findings += await _folder(deployment, settings)
+        else:
+            findings += await convex_checks.examine(deployment, settings)
     finally:
         await deployment.aclose()
-    return findings
+    return findings, settings
+
+
+def _embedder(settings: Settings) -> Finding:
+    embedder = embedder_of(settings)
+    if embedder is None:
+        return Finding("embedder", True, "off: search is by words")
+    unavailable = embedder.why_unavailable()
+    if unavailable is not None:
+        return Finding("embedder", False, unavailable)
+    return Finding("embedder", True, embedder.id)
+
+
+def _hurried(settings: Settings) -> Settings:
+    """The settings with a deadline that somebody can wait for."""
+    given = settings.request_timeout_ms or convex_checks.CALL_MS_MAX
+    return settings.model_copy(update={"request_timeout_ms": min(given, convex_checks.CALL_MS_MAX)})
 
 
 def _sqlite() -> Finding:
@@ -85,30 +102,15 @@ def _sqlite() -> Finding:
     return Finding("sqlite", has_search, told)
 
 
-async def _functions(deployment: Deployment, where: str) -> Finding:
+async def _folder(deployment: Deployment, settings: Settings) -> list[Finding]:
     try:
-        answer: Any = await deployment.call("query", _OUR_FUNCTIONS, {})
-    except FunctionNotDeployed:
-        return Finding(
-            "deployment",
-            False,
-            f"{where} answers, but has none of our functions. Deploy them: see "
-            "README, Move to Convex.",
-        )
+        answer: Any = await deployment.call("query", VERSION_FUNCTION, {})
+        request = {"op": "get", "key": f"{settings.cache_prefix}doctor"}
+        await deployment.call("mutation", settings.cache_function, request, retry=True)
     except ConvexMemoryError as error:
-        return Finding("deployment", False, error.message)
-    return Finding("deployment", True, f"{where}, functions version {answer['version']}")
-
-
-async def _cache(deployment: Deployment, settings: Settings) -> Finding:
-    request = {"op": "get", "key": f"{settings.cache_prefix}doctor"}
-    path = settings.cache_function
-    try:
-        await deployment.call("mutation", path, request, retry=True)
-    except ConvexMemoryError as error:
-        hint = "" if path == CACHE_FUNCTION else " Check CONVEX_CACHE_FUNCTION."
-        return Finding("cache", False, f"{error.message}{hint}")
-    return Finding("cache", True, path)
+        return [Finding("deployment", False, error.message)]
+    told = f"folder {settings.data_dir}, functions version {answer['version']}"
+    return [Finding("deployment", True, told), _integrity(settings)]
 
 
 def _integrity(settings: Settings) -> Finding:

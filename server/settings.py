@@ -20,12 +20,20 @@ from convex_memory.deployment import (
     NATIVE_VECTOR_QUERY,
     STORAGE_FUNCTION,
 )
+from convex_memory.embedders.opening import (
+    CHOICES,
+    DEFAULT_EMBEDDER,
+    ENDPOINT_RULE,
+    endpoint,
+    named,
+)
 from convex_memory.errors import ConfigurationError
 from convex_memory.limits import (
     CACHE_PREFIX_DEFAULT,
     CACHE_TTL_MS_DEFAULT,
     MESSAGE_ID_CHARS_MAX,
     REQUEST_TIMEOUT_MS_DEFAULT,
+    RESTORABLE_MS_DEFAULT,
     SCHEDULE_POLL_MS_DEFAULT,
     VECTOR_DIMENSION_MAX,
     VECTOR_DIMENSION_MIN,
@@ -73,6 +81,10 @@ class Settings(BaseModel):
     resource_id: str = "default"
     toolsets: tuple[str, ...] = DEFAULT_TOOLSETS
     read_only: bool = False
+    restorable_ms: int = RESTORABLE_MS_DEFAULT
+    embedder: str = DEFAULT_EMBEDDER
+    openai_api_key: SecretStr | None = None
+    openai_base_url: str | None = None
     deployment_key: SecretStr | None = None
     schedule_action: str | None = None
     schedule_poll_ms: int = SCHEDULE_POLL_MS_DEFAULT
@@ -108,6 +120,7 @@ class Settings(BaseModel):
                 except ValueError as error:
                     problems.append(f"{variable} {error}")
         problems += _half_configured(given)
+        problems += _embedder_half_configured(values)
         if problems:
             raise ConfigurationError(" ".join(f"{problem}." for problem in problems))
         values.setdefault("data_dir", default_data_dir())
@@ -131,6 +144,22 @@ def _half_configured(given: Mapping[str, str]) -> list[str]:
     return [
         f"{present} is set but {missing} is not: set both to use a Convex deployment, or neither "
         "to keep the memory in a local folder"
+    ]
+
+
+def _embedder_half_configured(values: Mapping[str, Any]) -> list[str]:
+    choice = named(values.get("embedder", DEFAULT_EMBEDDER))
+    if choice is None or choice.embedder != "openai":
+        # Other programs' settings, which may be in the environment for them.
+        return []
+    base_url = values.get("openai_base_url")
+    if base_url is not None:
+        return [] if endpoint(base_url) else [f"OPENAI_BASE_URL {ENDPOINT_RULE}"]
+    if "openai_api_key" in values:
+        return []
+    return [
+        "MEMORY_EMBEDDER names a model of OpenAI but OPENAI_API_KEY is not set: set it, or "
+        "OPENAI_BASE_URL for an endpoint of your own that needs no key"
     ]
 
 
@@ -185,6 +214,12 @@ def _toolsets(value: str) -> tuple[str, ...]:
             f"{', '.join(TOOLSETS)}, or all"
         )
     return names
+
+
+def _embedder(value: str) -> str:
+    if named(value) is None:
+        raise ValueError(f"must be {CHOICES}; not {value[:80]!a}")
+    return value
 
 
 def _folder(value: str) -> Path:
@@ -248,6 +283,10 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "MEMORY_RESOURCE_ID": ("resource_id", _resource),
     "MEMORY_TOOLSETS": ("toolsets", _toolsets),
     "MEMORY_READ_ONLY": ("read_only", _flag),
+    "MEMORY_RESTORABLE_MS": ("restorable_ms", _whole(0)),
+    "MEMORY_EMBEDDER": ("embedder", _embedder),
+    "OPENAI_API_KEY": ("openai_api_key", SecretStr),
+    "OPENAI_BASE_URL": ("openai_base_url", _text),
     "MEMORY_DEPLOYMENT_KEY": ("deployment_key", SecretStr),
     "MEMORY_SCHEDULE_ACTION": ("schedule_action", _schedule_action),
     "MEMORY_SCHEDULE_POLL_MS": ("schedule_poll_ms", _whole(10)),

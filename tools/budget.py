@@ -8,8 +8,9 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 from convex_memory.records import Message, iso_text
+from convex_memory.store import MessageMark
 from convex_memory.text import message_text
-from tools.arguments import json_of
+from tools.arguments import json_of, time_of
 from tools.toolset import Answer
 
 CHARS_DEFAULT: Final = 12_000
@@ -17,9 +18,8 @@ CHARS_DEFAULT: Final = 12_000
 CHARS_LEAST: Final = 200
 CHARS_MOST: Final = 200_000
 
-MaxChars = Annotated[
-    int, Field(ge=CHARS_LEAST, le=CHARS_MOST, description="Most characters of text to return.")
-]
+MaxChars = Annotated[int, Field(ge=CHARS_LEAST, le=CHARS_MOST)]
+"""Most characters of text to return."""
 
 
 class ShownMessage(Answer):
@@ -41,6 +41,10 @@ class ShownMessage(Answer):
         int | None,
         Field(description="metadata was left out, being so long; ask with a larger max_chars."),
     ] = None
+    expires_at: str | None = None
+    superseded_by: Annotated[
+        str | None, Field(description="The message that holds instead; this one is out of date.")
+    ] = None
 
 
 class Budget:
@@ -56,10 +60,17 @@ class Budget:
         self.left = chars
         self._each = chars if messages == 1 else max(CHARS_LEAST, chars // 4)
 
-    def show(self, message: Message, offset: int = 0) -> ShownMessage:
+    def show(
+        self, message: Message, offset: int = 0, mark: MessageMark | None = None
+    ) -> ShownMessage:
         """Return the message with its text cut to what it may take, and take that away.
 
         Metadata is never cut: it is there whole, or its length instead of it.
+
+        Args:
+            message: The message.
+            offset: Characters of its text to skip.
+            mark: What is noted of it.
         """
         room = self._room()
         optional = self.metadata(message.metadata)
@@ -75,6 +86,8 @@ class Budget:
             role=message.role,
             content=content,
             created_at=iso_text(message.created_at),
+            expires_at=time_of(mark.expires_at) if mark else None,
+            superseded_by=mark.superseded_by if mark else None,
             **optional,
         )
 

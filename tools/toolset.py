@@ -188,8 +188,9 @@ _UNSAID: Final = frozenset({"title", "minLength", "maxLength"})
 def lean_schema(model: type[BaseModel]) -> dict[str, Any]:
     """Return a model's JSON schema without what only costs tokens.
 
-    Definitions are inlined (several clients fail on `$ref`); titles, lengths and null defaults
-    are dropped; and where a field may be left out, "this or null" becomes "this".
+    Definitions are inlined (several clients fail on `$ref`); titles, lengths, null defaults and
+    what goes without saying are dropped; and where a field may be left out, "this or null"
+    becomes "this".
     """
     schema = model.model_json_schema(by_alias=True)
     definitions = schema.pop("$defs", {})
@@ -214,12 +215,19 @@ def _lean(schema: Any, definitions: Mapping[str, Any]) -> Any:
                 key: _or_null(_lean(each, definitions), key in schema.get("required", ()))
                 for key, each in value.items()
             }
-        elif name not in _UNSAID and (name, value) not in _EMPTY:
-            lean[name] = _lean(value, definitions)
+        elif name not in _UNSAID and (name, said := _lean(value, definitions)) not in _EMPTY:
+            lean[name] = said
     return lean
 
 
-_EMPTY: Final = (("default", None), ("additionalProperties", True))
+_EMPTY: Final[tuple[tuple[str, object], ...]] = (
+    ("default", None),
+    ("additionalProperties", True),
+    ("additionalProperties", {}),
+    ("minimum", 0),
+    ("minimum", 1),
+    ("minItems", 1),
+)
 
 
 def _or_null(schema: dict[str, Any], required: bool) -> dict[str, Any]:

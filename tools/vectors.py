@@ -8,15 +8,17 @@ from uuid import uuid4
 
 from pydantic import Field, JsonValue
 
-from convex_memory.errors import NotFound
+from convex_memory.errors import InvalidArgument, NotFound
 from convex_memory.limits import (
+    EMBED_TEXT_CHARS_MAX,
     VECTOR_DIMENSION_MAX,
     VECTOR_DIMENSION_MIN,
     VECTOR_RESULTS_MAX,
     VECTOR_UPSERT_BATCH,
 )
 from convex_memory.native_vector import ConvexNativeVector
-from convex_memory.vector import ConvexVector
+from convex_memory.text_vectors import TextVectors
+from convex_memory.vector import ConvexVector, VectorMatches
 from tools.adapters import Adapters
 from tools.arguments import Id, Metadata
 from tools.budget import CHARS_DEFAULT, MaxChars
@@ -24,6 +26,7 @@ from tools.toolset import Answer, Arguments, Progress, Toolset
 
 vectors = Toolset("vectors")
 
+Text = Annotated[str, Field(min_length=1, max_length=EMBED_TEXT_CHARS_MAX)]
 Vector = Annotated[list[float], Field(min_length=1, max_length=VECTOR_DIMENSION_MAX)]
 Filter = Annotated[
     dict[str, JsonValue] | None,
@@ -43,7 +46,10 @@ class IndexArguments(Arguments):
 class CreateIndexArguments(IndexArguments):
     """Arguments of `create_index`."""
 
-    dimension: Annotated[int, Field(ge=VECTOR_DIMENSION_MIN, le=VECTOR_DIMENSION_MAX)]
+    dimension: Annotated[
+        int | None,
+        Field(ge=VECTOR_DIMENSION_MIN, le=VECTOR_DIMENSION_MAX, description="Absent: for texts."),
+    ] = None
     metric: Literal["cosine"] = "cosine"
 
 
@@ -54,17 +60,19 @@ class Index(Answer):
     dimension: int
     metric: str
     count: int | None = None
+    count_is_limited: Annotated[bool | None, Field(description="There are more than count.")] = None
+    embedder: Annotated[str | None, Field(description="What makes its vectors of texts.")] = None
+    pending: Annotated[int | None, Field(description="Texts without a vector yet.")] = None
 
 
 @vectors.tool("Create an index", repeatable=True)
 async def create_index(
     arguments: CreateIndexArguments, adapters: Adapters, progress: Progress
 ) -> Index:
-    """Make an index for embeddings of one dimension. The same again changes nothing."""
-    await _of(adapters, arguments.index).create_index(
-        arguments.index, arguments.dimension, arguments.metric
-    )
-    return Index(index=arguments.index, dimension=arguments.dimension, metric=arguments.metric)
+    """Make an index for embeddings of one dimension, or for texts. Repeating changes nothing."""
+    dimension = arguments.dimension or await _texts(adapters).dimension()
+    await _of(adapters, arguments.index).create_index(arguments.index, dimension, arguments.metric)
+    return Index(index=arguments.index, dimension=dimension, metric=arguments.metric)
 
 
 class ListIndexesArguments(Arguments):
@@ -101,7 +109,13 @@ async def describe_index(
     """Tell an index's dimension and how many embeddings it holds."""
     found = await _of(adapters, arguments.index).describe_index(arguments.index)
     return Index(
-        index=arguments.index, dimension=found.dimension, metric=found.metric, count=found.count
+        index=arguments.index,
+        dimension=found.dimension,
+        metric=found.metric,
+        count=found.count,
+        count_is_limited=found.count_is_limited or None,
+        embedder=found.embedder,
+        pending=found.pending or None,
     )
 
 
@@ -109,7 +123,8 @@ class Item(Arguments):
     """One embedding to store."""
 
     id: Id | None = None
-    vector: Vector
+    vector: Vector | None = None
+    text: Text | None = None
     metadata: Metadata | None = None
 
 
@@ -131,14 +146,23 @@ class Upserted(Answer):
 async def upsert_embeddings(
     arguments: UpsertArguments, adapters: Adapters, progress: Progress
 ) -> Upserted:
-    """Store up to 100 embeddings, all or none; one with a known id is replaced."""
-    await progress(0, len(arguments.items))
-    ids = await _of(adapters, arguments.index).upsert(
-        arguments.index,
-        [item.vector for item in arguments.items],
-        ids=[item.id or str(uuid4()) for item in arguments.items],
-        metadata=[item.metadata for item in arguments.items],
-    )
+    """Store up to 100 vectors, or texts to embed, all or none; a known id is replaced."""
+    items = arguments.items
+    await progress(0, len(items))
+    ids = [item.id or str(uuid4()) for item in items]
+    metadata = [item.metadata for item in items]
+    vectors = [item.vector for item in items if item.vector is not None]
+    texts = [item.text for item in items if item.text is not None]
+    if len(vectors) == len(items) and not texts:
+        await _of(adapters, arguments.index).upsert(
+            arguments.index, vectors, ids=ids, metadata=metadata
+        )
+    elif len(texts) == len(items) and not vectors:
+        await _texts(adapters, arguments.index).upsert(
+            arguments.index, texts, ids=ids, metadata=metadata
+        )
+    else:
+        raise InvalidArgument("Give every item a vector, or every item a text.")
     await progress(len(ids), len(ids))
     return Upserted(index=arguments.index, upserted=len(set(ids)), ids=ids)
 
@@ -146,7 +170,8 @@ async def upsert_embeddings(
 class QueryArguments(IndexArguments):
     """Arguments of `vector_query`."""
 
-    vector: Vector
+    vector: Vector | None = None
+    text: Annotated[Text | None, Field(description="Instead of vector.")] = None
     top_k: Annotated[int, Field(ge=1, le=VECTOR_RESULTS_MAX)] = 10
     filter: Filter = None
     include_vectors: bool = False
@@ -168,6 +193,7 @@ class Matches(Answer):
 
     matches: list[Match]
     exhausted: bool
+    pending: Annotated[int | None, Field(description="Texts that cannot be found yet.")] = None
     left_out: Annotated[
         int | None,
         Field(description="Matches beyond max_chars; ask with more, or without vectors."),
@@ -178,14 +204,8 @@ class Matches(Answer):
 async def vector_query(
     arguments: QueryArguments, adapters: Adapters, progress: Progress
 ) -> Matches:
-    """Find the embeddings most similar to a vector, by cosine."""
-    found = await _of(adapters, arguments.index).query(
-        arguments.index,
-        arguments.vector,
-        top_k=arguments.top_k,
-        filter=arguments.filter,
-        include_vector=arguments.include_vectors,
-    )
+    """Find the embeddings most similar to a vector or text, by cosine."""
+    found = await _query(adapters, arguments)
     shown: list[Match] = []
     left = arguments.max_chars
     for match in found.matches:
@@ -197,7 +217,43 @@ async def vector_query(
     return Matches(
         matches=shown,
         exhausted=found.exhausted,
+        pending=found.pending or None,
         left_out=len(found.matches) - len(shown) or None,
+    )
+
+
+async def _query(adapters: Adapters, arguments: QueryArguments) -> VectorMatches:
+    if (arguments.vector is None) == (arguments.text is None):
+        raise InvalidArgument("Give a vector or a text to look for.")
+    if arguments.text is not None:
+        return await _texts(adapters, arguments.index).query(
+            arguments.index,
+            arguments.text,
+            top_k=arguments.top_k,
+            filter=arguments.filter,
+            include_vector=arguments.include_vectors,
+            exact=arguments.exact,
+        )
+    if arguments.index not in adapters.native_indexes:
+        return await adapters.vector.query(
+            arguments.index,
+            arguments.vector,
+            top_k=arguments.top_k,
+            filter=arguments.filter,
+            include_vector=arguments.include_vectors,
+            exact=arguments.exact,
+        )
+    if arguments.exact:
+        raise InvalidArgument(
+            f"Index {arguments.index!a} is a configured table, which only its own vector index "
+            "searches. Leave exact out."
+        )
+    return await adapters.native_vector.query(
+        arguments.index,
+        arguments.vector,
+        top_k=arguments.top_k,
+        filter=arguments.filter,
+        include_vector=arguments.include_vectors,
     )
 
 
@@ -265,6 +321,19 @@ async def delete_index(
     await progress(0)
     await index.delete_index(arguments.index)
     return Deleted(index=arguments.index, deleted=True)
+
+
+def _texts(adapters: Adapters, index: str | None = None) -> TextVectors:
+    """Return the adapter that embeds texts."""
+    if index in adapters.native_indexes:
+        raise InvalidArgument(
+            f"Index {index!a} is a configured table, which keeps vectors only. Give a vector."
+        )
+    if adapters.text_vectors is None:
+        raise InvalidArgument(
+            "This server embeds no texts: MEMORY_EMBEDDER is off. Give vectors and a dimension."
+        )
+    return adapters.text_vectors
 
 
 def _of(adapters: Adapters, index: str) -> ConvexVector | ConvexNativeVector:

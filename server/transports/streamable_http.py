@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from convex_memory.deployment import Deployment
 from convex_memory.embedded.listener import run_app
-from convex_memory.errors import ConfigurationError, ConvexMemoryError
+from convex_memory.errors import ConfigurationError, ConvexMemoryError, FunctionNotDeployed
 from convex_memory.limits import REQUEST_BODY_BYTES_MAX
 
 MCP_PATH: Final = "/mcp"
@@ -53,7 +53,9 @@ def create_app(server: Server[Any], *, host: str, deployment: Deployment) -> ASG
 
     async def readyz(request: Request) -> Response:
         try:
-            await deployment.call("query", "memory/meta:version", {}, timeout_ms=5000)
+            with contextlib.suppress(FunctionNotDeployed):
+                # Mastra's functions alone are enough to be ready.
+                await deployment.call("query", "memory/meta:version", {}, timeout_ms=5000)
         except ConvexMemoryError as error:
             return JSONResponse({"ready": False, "code": error.code}, status_code=503)
         return JSONResponse({"ready": True})

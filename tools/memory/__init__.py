@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tools.memory import recalling, saving, searching, threads, working
+from tools.memory import recalling, removing, saving, searching, threads, working
 from tools.memory.toolset import memory
 
-__all__ = ["memory", "recalling", "saving", "searching", "threads", "working"]
+__all__ = ["memory", "recalling", "removing", "saving", "searching", "threads", "working"]

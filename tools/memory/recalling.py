@@ -79,7 +79,7 @@ async def recall_thread(
         chars_max=arguments.max_chars,
     )
     budget = Budget(arguments.max_chars, len(page.messages))
-    shown = [budget.show(message) for message in page.messages]
+    shown = [budget.show(message, mark=page.marks.get(message.id)) for message in page.messages]
     return RecalledThread(
         thread=shown_thread(page.thread),
         messages=shown[::-1] if arguments.order is None else shown,
@@ -103,10 +103,11 @@ async def _recall_around(
     budget = Budget(arguments.max_chars, len(around.messages))
     # The message asked for comes first in the budget, whatever stands before it.
     asked = around.messages[around.index]
-    shown = {asked.id: budget.show(asked, arguments.offset)}
+    marks = around.marks
+    shown = {asked.id: budget.show(asked, arguments.offset, marks.get(asked.id))}
     for message in around.messages:
         if message.id not in shown and budget.left > 0:
-            shown[message.id] = budget.show(message)
+            shown[message.id] = budget.show(message, mark=marks.get(message.id))
     return RecalledThread(
         thread=shown_thread(around.thread),
         messages=[shown[each.id] for each in around.messages if each.id in shown],
@@ -136,7 +137,8 @@ async def _recall_for(
         for message in (hit.message, *hit.before, *hit.after):
             if message.id not in shown and budget.left > 0:
                 place = (message.created_at, message.stored_at_ms)
-                shown[message.id] = (place, budget.show(message))
+                mark = hit.marks.get(message.id)
+                shown[message.id] = (place, budget.show(message, mark=mark))
     in_order = sorted(shown.values(), key=lambda pair: pair[0])
     return RecalledThread(
         thread=shown_thread(thread),

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from convex_memory.limits import SEARCH_QUERY_CHARS_MAX, SEARCH_RESULTS_MAX
-from convex_memory.recall import Recalled
+from convex_memory.recall import Recalled, RecalledMessage
 from convex_memory.records import Message
 from tools.adapters import Adapters
 from tools.arguments import Id
@@ -48,6 +48,7 @@ class SearchHitShown(Answer):
     cut: bool | None = None
     chars: int | None = None
     metadata_chars: int | None = None
+    expires_at: str | None = None
     before: list[ShownMessage] | None = None
     after: list[ShownMessage] | None = None
 
@@ -60,6 +61,7 @@ class SearchedMemory(Answer):
     searched: list[str]
     pending: int
     next_cursor: str | None
+    note: Annotated[str | None, Field(description="Why meaning was not searched.")] = None
 
 
 @memory.tool("Search memory", reads=True)
@@ -85,6 +87,7 @@ async def search_memory(
         searched=list(recalled.searched),
         pending=recalled.pending,
         next_cursor=recalled.cursor,
+        note=recalled.note,
     )
 
 
@@ -92,7 +95,7 @@ def _shown_hits(recalled: Recalled, max_chars: int) -> list[SearchHitShown]:
     budget = Budget(max_chars, len(recalled.hits))
     hits = []
     for hit in recalled.hits:
-        shown = budget.show(hit.message)
+        shown = budget.show(hit.message, mark=hit.marks.get(hit.message.id))
         hits.append(
             SearchHitShown(
                 message_id=shown.id,
@@ -106,12 +109,20 @@ def _shown_hits(recalled: Recalled, max_chars: int) -> list[SearchHitShown]:
                 cut=shown.cut,
                 chars=shown.chars,
                 metadata_chars=shown.metadata_chars,
-                before=_shown_beside(hit.before, budget),
-                after=_shown_beside(hit.after, budget),
+                expires_at=shown.expires_at,
+                before=_shown_beside(hit.before, hit, budget),
+                after=_shown_beside(hit.after, hit, budget),
             )
         )
     return hits
 
 
-def _shown_beside(messages: Sequence[Message], budget: Budget) -> list[ShownMessage] | None:
-    return [budget.show(message) for message in messages if budget.left > 0] or None
+def _shown_beside(
+    messages: Sequence[Message], hit: RecalledMessage, budget: Budget
+) -> list[ShownMessage] | None:
+    shown = [
+        budget.show(message, mark=hit.marks.get(message.id))
+        for message in messages
+        if budget.left > 0
+    ]
+    return shown or None

@@ -1,4 +1,4 @@
-"""Threads and single messages: list, change, copy, delete."""
+"""Threads: list, change, copy."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from pydantic import Field
 
 from convex_memory.errors import InvalidArgument
 from convex_memory.limits import PAGE_THREADS_MAX
-from convex_memory.store import CloneOptions
+from convex_memory.store import UNSET, CloneOptions
 from tools.adapters import Adapters
 from tools.arguments import Id
 from tools.budget import CHARS_DEFAULT, Budget
 from tools.memory.toolset import (
-    Metadata,
+    ChangedExpiry,
+    Merged,
     ShownThread,
+    changed_expiry,
     memory,
-    no_thread,
     shown_thread,
 )
 from tools.toolset import Answer, Arguments, Progress
@@ -60,31 +61,36 @@ class UpdateThreadArguments(Arguments):
 
     thread_id: Id
     title: str | None = None
-    metadata: Annotated[Metadata | None, Field(description="Merged; a null member is removed.")] = (
-        None
-    )
+    metadata: Merged = None
+    expires_at: ChangedExpiry = None
 
 
 class UpdatedThread(Answer):
     """The thread after the change."""
 
     thread: ShownThread
+    expires_at: Annotated[str | None, Field(description="As it was set just now.")] = None
 
 
 @memory.tool("Update a thread", repeatable=True)
 async def update_thread(
     arguments: UpdateThreadArguments, adapters: Adapters, progress: Progress
 ) -> UpdatedThread:
-    """Change a conversation's title or metadata."""
-    if arguments.title is None and arguments.metadata is None:
-        raise InvalidArgument("Give a title or metadata to change.")
+    """Change a conversation's title, metadata or expiry."""
+    expires_at = changed_expiry(arguments.expires_at)
+    if arguments.title is None and arguments.metadata is None and expires_at is UNSET:
+        raise InvalidArgument("Give a title, metadata or expires_at to change.")
     thread = await adapters.store.memory.patch_thread(
         thread_id=arguments.thread_id,
         resource_id=adapters.resource_id,
         title=arguments.title,
         metadata=arguments.metadata,
+        expires_at=expires_at,
     )
-    return UpdatedThread(thread=shown_thread(thread))
+    return UpdatedThread(
+        thread=shown_thread(thread),
+        expires_at=expires_at if isinstance(expires_at, str) else None,
+    )
 
 
 class CloneThreadArguments(Arguments):
@@ -116,55 +122,3 @@ async def clone_thread(
         options=CloneOptions(message_limit=arguments.message_limit),
     )
     return ClonedThread(thread=shown_thread(clone.thread), cloned_messages=len(clone.message_ids))
-
-
-class DeleteThreadArguments(Arguments):
-    """Arguments of `delete_thread`."""
-
-    thread_id: Id
-
-
-class DeletedThread(Answer):
-    """What went away."""
-
-    thread_id: str
-    deleted_messages: int
-
-
-@memory.tool("Delete a thread", destroys=True, repeatable=True)
-async def delete_thread(
-    arguments: DeleteThreadArguments, adapters: Adapters, progress: Progress
-) -> DeletedThread:
-    """Delete a conversation with all its messages, for good."""
-    await progress(0)
-    removal = await adapters.store.memory.remove_thread(
-        thread_id=arguments.thread_id, resource_id=adapters.resource_id
-    )
-    if not removal.found:
-        raise no_thread(arguments.thread_id)
-    return DeletedThread(thread_id=arguments.thread_id, deleted_messages=removal.messages)
-
-
-class DeleteMessagesArguments(Arguments):
-    """Arguments of `delete_messages`."""
-
-    message_ids: Annotated[list[Id], Field(min_length=1, max_length=100)]
-
-
-class DeletedMessages(Answer):
-    """What went away."""
-
-    deleted: list[str]
-    not_found: list[str]
-
-
-@memory.tool("Delete messages", destroys=True, repeatable=True)
-async def delete_messages(
-    arguments: DeleteMessagesArguments, adapters: Adapters, progress: Progress
-) -> DeletedMessages:
-    """Delete single messages, for good."""
-    removed = await adapters.store.memory.remove_messages(
-        ids=arguments.message_ids, resource_id=adapters.resource_id
-    )
-    missing = [each for each in dict.fromkeys(arguments.message_ids) if each not in removed]
-    return DeletedMessages(deleted=removed, not_found=missing)

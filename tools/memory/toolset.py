@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, JsonValue
 
-from convex_memory.errors import NotFound
+from convex_memory.errors import InvalidArgument, NotFound
 from convex_memory.limits import VALUE_NESTING_MAX
 from convex_memory.records import Thread, iso_text
+from convex_memory.store import UNSET, Unset
 from tools.budget import CHARS_DEFAULT, Budget
 from tools.toolset import Answer, Toolset
 
 memory = Toolset("memory")
+
+NEVER: Final = "never"
+"""The time of expiry of what stays."""
 
 
 def _not_too_deep(metadata: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -36,7 +41,12 @@ def _members(value: JsonValue) -> list[JsonValue]:
 
 Role = Literal["user", "assistant", "system", "tool"]
 Metadata = Annotated[dict[str, JsonValue], AfterValidator(_not_too_deep)]
+Merged = Annotated[Metadata | None, Field(description="Merged; a null member is removed.")]
 Time = Annotated[str, Field(description="ISO 8601; UTC if no zone.")]
+Expiry = Annotated[str, Field(description="ISO 8601: gone from then on.")]
+ChangedExpiry = Annotated[
+    str | None, Field(description=f"ISO 8601: gone from then on; {NEVER}: stays.")
+]
 
 
 class ShownThread(Answer):
@@ -63,6 +73,30 @@ def shown_thread(thread: Thread, budget: Budget | None = None) -> ShownThread:
         updated_at=iso_text(thread.updated_at),
         **(budget or Budget(CHARS_DEFAULT, 1)).metadata(metadata),
     )
+
+
+def expiry_of(given: str | None) -> str | None:
+    """Return a time of expiry as the store takes it, or None where none is given.
+
+    Raises:
+        InvalidArgument: It is no time, or past.
+    """
+    if given is None:
+        return None
+    text = iso_text(given, "expires_at")
+    if datetime.fromisoformat(text) <= datetime.now(UTC):
+        raise InvalidArgument(
+            f"expires_at must be in the future, not {text}. To delete now, use delete_messages or "
+            "delete_thread."
+        )
+    return text
+
+
+def changed_expiry(given: str | None) -> str | Unset | None:
+    """Return a change of the time of expiry as the store takes it; `NEVER` takes it away."""
+    if given is None:
+        return UNSET
+    return None if given.strip().lower() == NEVER else expiry_of(given)
 
 
 def no_thread(thread_id: str) -> NotFound:

@@ -17,9 +17,9 @@ from tools.toolset import Answer, Arguments, Progress
 class GetWorkingMemoryArguments(Arguments):
     """Arguments of `get_working_memory`."""
 
-    thread_id: Annotated[
-        Id | None, Field(description="Of one thread; absent: of the user, across threads.")
-    ] = None
+    thread_id: Annotated[Id | None, Field(description="Absent: of the user, across threads.")] = (
+        None
+    )
 
 
 class ReadWorkingMemoryArguments(GetWorkingMemoryArguments):
