@@ -82,7 +82,7 @@ def test_the_folder_of_functions_holds_no_python() -> None:
         ("import convex_memory", {"anyio", "asyncio", "sqlite3", "numpy", "pydantic", "mcp"}),
         ("from convex_memory import ConvexStore, ConvexVector", {"numpy", "sqlite3", "convex"}),
         ("from convex_memory import EmbeddedDeployment", {"numpy", "sqlite3", "starlette"}),
-        ("from convex_memory import RemoteDeployment", {"httpx2", "convex", "numpy"}),
+        ("from convex_memory import RemoteDeployment", {"aiohttp", "httpx2", "convex", "numpy"}),
         ("import server.cli", {"mcp", "pydantic", "anyio", "numpy"}),
         ("import server.settings", {"mcp", "numpy", "sqlite3"}),
         ("import server.app", {"numpy", "sqlite3", "convex", "tools.schedules"}),

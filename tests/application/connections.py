@@ -85,8 +85,8 @@ class Caller:
 
 
 def settings_in(tmp_path: Path, **given: Any) -> Settings:
-    """Return settings over a folder of the test's own."""
-    return Settings(data_dir=tmp_path / FOLDER, **given)
+    """Return settings over a folder of the test's own, without embedder unless one is given."""
+    return Settings(**{"data_dir": tmp_path / FOLDER, "embedder": "off", **given})
 
 
 @asynccontextmanager
@@ -125,7 +125,7 @@ async def over_stdio(
     parameters = StdioServerParameters(
         command=sys.executable,
         args=["-m", "convex_memory"],
-        env={"PYTHONWARNINGS": "error", **environment},
+        env={"PYTHONWARNINGS": "error", "MEMORY_EMBEDDER": "off", **environment},
         cwd=ROOT,
     )
     # What the server logs belongs to no test's output.

@@ -62,7 +62,7 @@ CASES: list[Case] = [
         "invalid_argument",
         ("messages.0.thread_id",),
     ),
-    ("update_thread", {"thread_id": "t"}, "invalid_argument", ("title or metadata",)),
+    ("update_thread", {"thread_id": "t"}, "invalid_argument", ("title, metadata",)),
     ("update_embedding", {"index": "i", "id": "a"}, "invalid_argument", ("vector or metadata",)),
     # Empty text
     (

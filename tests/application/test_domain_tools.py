@@ -46,7 +46,7 @@ async def test_all_toolsets_list_every_tool(domain: Domain) -> None:
     assert [tool.name for tool in listed] == [
         name for toolset in TOOLSETS.values() for name in toolset.tools
     ]
-    assert len(listed) == 47
+    assert len(listed) == 49
 
 
 def test_read_only_keeps_the_tools_that_change_nothing() -> None:

@@ -171,7 +171,6 @@ async def test_a_query_brings_what_matters_with_its_neighbours_in_order(caller: 
     ]
     assert seen == [6, 7, 8, 20, 21, 22]
     assert contents(answer["messages"]) == [said[number] for number in seen]
-    assert answer["next_cursor"] is None
 
 
 async def test_hits_of_a_query_go_on_from_its_cursor(caller: Caller) -> None:
@@ -180,8 +179,9 @@ async def test_hits_of_a_query_go_on_from_its_cursor(caller: Caller) -> None:
         said[number] = f"needle {number}"
     await caller.save("t", *said)
     walked = await pages(caller, "t", query="needle", limit=4)
-    found = [content for page in walked for content in contents(page) if "needle" in content]
-    assert sorted(found) == sorted(f"needle {number}" for number in range(0, 60, 6))
+    # A message may come again as the neighbour of another one.
+    found = {content for page in walked for content in contents(page) if "needle" in content}
+    assert found == {f"needle {number}" for number in range(0, 60, 6)}
 
 
 async def test_a_query_and_around_exclude_each_other(caller: Caller) -> None:
@@ -320,7 +320,7 @@ async def test_threads_of_another_resource_are_as_if_they_did_not_exist(
         assert {answer.code for answer in answers} == {"not_found"}
         assert (await theirs.call("search_memory", query="needle"))["hits"] == []
         assert (await theirs.call("list_threads"))["threads"] == []
-        kept = {"deleted": [], "not_found": [saved["message_id"]]}
+        kept = {"deleted": [], "not_found": [saved["message_id"]], "restorable_until": None}
         assert await theirs.call("delete_messages", message_ids=[saved["message_id"]]) == kept
         assert (await theirs.call("get_working_memory"))["working_memory"] is None
         refusal = await theirs.refused(

@@ -65,6 +65,8 @@ def test_nothing_set_means_a_local_folder_and_the_three_default_toolsets() -> No
         ("MEMORY_READ_ONLY", "ON", "read_only", True),
         ("MEMORY_READ_ONLY", "1", "read_only", True),
         ("MEMORY_READ_ONLY", "no", "read_only", False),
+        ("MEMORY_EMBEDDER", "off", "embedder", "off"),
+        ("OPENAI_BASE_URL", "of other programs", "openai_base_url", "of other programs"),
         ("MEMORY_LOG_LEVEL", "debug", "log_level", "DEBUG"),
     ],
 )
@@ -132,6 +134,14 @@ def test_secrets_never_show() -> None:
         ({"MEMORY_TOOLSETS": "memory,all"}, ("all",)),
         ({"MEMORY_TOOLSETS": ","}, ("MEMORY_TOOLSETS", "memory, vectors, cache")),
         ({"MEMORY_READ_ONLY": "maybe"}, ("MEMORY_READ_ONLY", "true or false", "'maybe'")),
+        ({"MEMORY_EMBEDDER": "minilm-l6"}, ("MEMORY_EMBEDDER", "minilm (offline), off", "openai:")),
+        ({"MEMORY_EMBEDDER": "openai:"}, ("MEMORY_EMBEDDER", "openai:MODEL")),
+        ({"MEMORY_EMBEDDER": "openai:m:4097"}, ("MEMORY_EMBEDDER", "2 to 4096")),
+        ({"MEMORY_EMBEDDER": "openai:m"}, ("OPENAI_API_KEY is not set", "OPENAI_BASE_URL")),
+        (
+            {"MEMORY_EMBEDDER": "openai:m", "OPENAI_BASE_URL": "localhost:11434"},
+            ("OPENAI_BASE_URL must be http://",),
+        ),
         ({"MEMORY_LOG_LEVEL": "LOUD"}, ("MEMORY_LOG_LEVEL", "DEBUG, INFO, WARNING, ERROR")),
     ],
 )
@@ -142,6 +152,18 @@ def test_a_wrong_setting_is_refused_with_the_choices(
     for part in told:
         assert part in message
     assert message.endswith(".")
+
+
+def test_an_embedder_of_openai_needs_a_key_or_an_endpoint_of_its_own() -> None:
+    named = read(MEMORY_EMBEDDER="openai:text-embedding-3-small:512", OPENAI_API_KEY=KEY)
+    assert named.embedder == "openai:text-embedding-3-small:512"
+    assert named.openai_api_key is not None
+    assert named.openai_api_key.get_secret_value() == KEY
+    assert KEY not in repr(named)
+    local = read(MEMORY_EMBEDDER="openai:all-minilm", OPENAI_BASE_URL="http://127.0.0.1:11434/v1")
+    assert local.openai_base_url == "http://127.0.0.1:11434/v1"
+    assert local.openai_api_key is None
+    assert read().embedder == "minilm"
 
 
 def test_every_wrong_setting_is_named_at_once() -> None:

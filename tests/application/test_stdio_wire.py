@@ -37,7 +37,7 @@ sys.exit(main())
 
 
 def environment(tmp_path: Path) -> dict[str, str]:
-    return {"MEMORY_DATA_DIR": str(tmp_path / FOLDER)}
+    return {"MEMORY_DATA_DIR": str(tmp_path / FOLDER), "MEMORY_EMBEDDER": "off"}
 
 
 def call_frame(tool: str, arguments: str, request_id: str = "77") -> bytes:

@@ -94,6 +94,7 @@ def test_what_destroys_is_marked_so() -> None:
     assert destroying == {
         "delete_thread",
         "delete_messages",
+        "update_message",
         "update_working_memory",
         "upsert_embeddings",
         "update_embedding",

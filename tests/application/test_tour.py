@@ -75,7 +75,7 @@ async def _tour_memory(caller: Caller) -> list[str]:
         name: thread[name] for name in ("created_at", "updated_at")
     }
     found = await caller.call("search_memory", query="raincoat")
-    [hit] = found.pop("hits")
+    hit, *_ = found.pop("hits")
     assert found == {
         "exhausted": True,
         "searched": ["lexical"],
@@ -99,9 +99,14 @@ async def _tour_memory(caller: Caller) -> list[str]:
     assert cloned["cloned_messages"] == 2
     assert cloned["thread"]["title"] == "Copy"
     gone = await caller.call("delete_messages", message_ids=["m2", "m9"])
-    assert gone == {"deleted": ["m2"], "not_found": ["m9"]}
-    deleted = await caller.call("delete_thread", thread_id="trip")
-    assert deleted == {"thread_id": "trip", "deleted_messages": 1}
+    until = gone["restorable_until"]
+    assert gone == {"deleted": ["m2"], "not_found": ["m9"], "restorable_until": until}
+    restored = await caller.call("restore", message_ids=["m2"])
+    assert restored == {"restored_messages": 1, "restored": ["m2"], "not_found": []}
+    changed = await caller.call("update_message", message_id="m2", content="By night train")
+    assert changed["message"]["content"] == "By night train"
+    deleted = await caller.call("delete_thread", thread_id="trip", permanent=True)
+    assert deleted == {"thread_id": "trip", "deleted_messages": 2, "restorable_until": None}
     assert await caller.call("get_working_memory") == {"working_memory": None, "updated_at": None}
     noted = await caller.call("update_working_memory", content="Likes trains")
     assert noted == {"working_memory": "Likes trains", "updated_at": noted["updated_at"]}
@@ -115,6 +120,8 @@ async def _tour_memory(caller: Caller) -> list[str]:
         "clone_thread",
         "delete_thread",
         "delete_messages",
+        "restore",
+        "update_message",
         "get_working_memory",
         "update_working_memory",
     ]

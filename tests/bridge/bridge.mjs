@@ -2,13 +2,14 @@
 // Convex functions of a folder behind Convex's HTTP function API, without a Convex deployment.
 //
 //   node tests/bridge/bridge.mjs --dir DIR [--schema FILE] [--port 3210] --admin-key KEY
-//     [--limits] [--redact]
+//     [--limits] [--redact] [--until-stdin-ends]
 //
 // The functions run under convex-test; requests and answers have the shapes of a real deployment.
-// Port 0 picks a free one. When it serves, one line with its URL goes to stderr.
+// Port 0 picks a free one. When it serves, one line with its URL goes to stderr. With
+// --until-stdin-ends it ends with the process that holds its standard input open.
 //
 // For tests, with the admin key:
-//   POST /api/reset                   forgets every row, and lets the clock run
+//   POST /api/reset {now_ms?}         forgets every row; the clock as below, without now_ms it runs
 //   POST /api/clock {now_ms}          stops the clock that functions see; null lets it run
 //   POST /api/rows  {table, rows?}    stores rows that no function would, and answers all there are
 import { timingSafeEqual, createHash, randomBytes } from 'node:crypto';
@@ -21,7 +22,8 @@ import { FORMATS, serialize } from './wire.mjs';
 
 const BODY_BYTES_MAX = (16 << 20) + 2000;
 const USAGE =
-  'usage: bridge.mjs --dir DIR [--schema FILE] [--port 3210] --admin-key KEY [--limits] [--redact]';
+  'usage: bridge.mjs --dir DIR [--schema FILE] [--port 3210] --admin-key KEY [--limits] [--redact]' +
+  ' [--until-stdin-ends]';
 
 /** A request the deployment answers with an HTTP status instead of a function's result. */
 class RequestRefused extends Error {
@@ -112,16 +114,20 @@ class Bridge {
     return { results };
   }
 
-  async #reset({ isAdmin }) {
+  async #reset({ request, isAdmin }) {
     if (!isAdmin) throw badKey();
+    const { now_ms: now = null } = 'content-type' in request.headers ? await body(request) : {};
     this.functions.reset();
-    setClock(null);
-    return { status: 'success', value: null };
+    return this.#clockSet(now);
   }
 
   async #setClock({ request, isAdmin }) {
     if (!isAdmin) throw badKey();
     const { now_ms: now } = await body(request);
+    return this.#clockSet(now);
+  }
+
+  #clockSet(now) {
     try {
       setClock(now);
     } catch (error) {
@@ -222,14 +228,21 @@ function options() {
       'admin-key': { type: 'string' },
       limits: { type: 'boolean', default: false },
       redact: { type: 'boolean', default: false },
+      'until-stdin-ends': { type: 'boolean', default: false },
     },
   });
   if (!values.dir || !values['admin-key']) throw new Error(USAGE);
   return values;
 }
 
+/** Ends this process as soon as nobody holds its standard input open any more. */
+function endWithStdin() {
+  process.stdin.on('close', () => process.exit(0)).resume();
+}
+
 async function main() {
-  const { dir, schema, port, 'admin-key': adminKey, limits, redact } = options();
+  const { dir, schema, port, 'admin-key': adminKey, limits, redact, ...rest } = options();
+  if (rest['until-stdin-ends']) endWithStdin();
   const functions = await loadFunctions(path.resolve(dir), {
     limits,
     redact,
@@ -237,6 +250,8 @@ async function main() {
   });
   const bridge = new Bridge(functions, adminKey);
   const server = http.createServer((request, response) => bridge.handle(request, response));
+  // Whoever tests may be long about it and still find the connection as they left it.
+  server.keepAliveTimeout = 0;
   for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => process.exit(0));
   server.listen(Number(port), '127.0.0.1', () => {
     process.stderr.write(`bridge serves ${dir} on http://127.0.0.1:${server.address().port}\n`);

@@ -5,7 +5,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 import { convexTest } from 'convex-test';
 import { makeFunctionReference } from 'convex/server';
-import { convexToJson } from 'convex/values';
+import { lookUpQuickly } from './candidates.mjs';
 import { FORMATS, argumentsFrom } from './wire.mjs';
 
 // Bundles lie under node_modules so that the packages they leave external are found from there.
@@ -107,6 +107,7 @@ class Functions {
     }
     const schema = this.modules.get('schema')?.default;
     this.deployment = convexTest({ schema, modules: importable, transactionLimits: this.limits });
+    if (schema !== undefined) lookUpQuickly(this.deployment);
   }
 
   /** Store rows as they are, no function having a part in it; every row of the table then. */
@@ -166,11 +167,7 @@ class Functions {
 
   #describe(error, isConvexError) {
     if (error instanceof FunctionRefused) return error.message;
-    if (isConvexError) {
-      const { data } = error;
-      const text = typeof data === 'string' ? data : JSON.stringify(convexToJson(data));
-      return `Uncaught ConvexError: ${text}`;
-    }
+    if (isConvexError) return `Uncaught ConvexError: ${error.message}`;
     const frames = String(error?.stack ?? '')
       .split('\n')
       .filter((line) => /^\s+at /.test(line) && line.includes(this.folder))

@@ -1,39 +1,93 @@
-"""One suite over every deployment that can run here."""
+"""One suite over every deployment that there is."""
 
 from __future__ import annotations
 
+import os
 import uuid
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Final
 
-import httpx2
 import pytest
 
 from convex_memory.cache import ConvexServerCache
-from convex_memory.deployment import Deployment
-from convex_memory.embedded import EmbeddedDeployment
-from convex_memory.embedded.http import create_app
+from convex_memory.deployment import STORAGE_FUNCTION, Deployment
 from convex_memory.native_vector import ConvexNativeVector, NativeIndex
-from convex_memory.remote import RemoteDeployment
 from convex_memory.store import ConvexStore
 from convex_memory.vector import ConvexVector
-from tests.contract.requirements import Requirement
+from tests.bridge.serving import Bridge
+from tests.contract import legs
+from tests.contract.legs import DECLARED, DEFAULT, EMBEDDED_FOLDER, LEGS, Clock, Live
+from tests.contract.manifest import REQUIREMENTS
+from tests.contract.requirements import LIVE
 
-LEGS = ("embedded", "embedded-http")
+BRIDGED: Final = {"convex-test": "convex_test_bridge", "mastra": "mastra_bridge"}
+"""The fixtures with the Node.js processes that serve some of the legs."""
+CHOSEN: Final = pytest.StashKey[list[str]]()
+DEPLOYED: Final = pytest.StashKey[Live | None]()
+SEEN_EMPTY: Final = pytest.StashKey[bool]()
 
 
-class Clock:
-    """Time that moves when a test says so."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--deployments",
+        help=f"the legs of the contract suite to run, separated by commas; of {', '.join(LEGS)}",
+    )
 
-    def __init__(self) -> None:
-        self._now = 1_767_225_600_000.0  # 2026-01-01T00:00:00Z
 
-    def now_ms(self) -> float:
-        return self._now
+def pytest_configure(config: pytest.Config) -> None:
+    deployed = live_deployment(os.environ)
+    config.stash[DEPLOYED] = deployed
+    config.stash[CHOSEN] = chosen_legs(config.getoption("--deployments", None), deployed)
 
-    def advance_ms(self, milliseconds: float) -> None:
-        self._now += milliseconds
+
+def live_deployment(environment: Mapping[str, str]) -> Live | None:
+    """What the environment says of a deployment on Convex; None when it names none."""
+    url, key = environment.get("CONVEX_TEST_URL"), environment.get("CONVEX_TEST_ADMIN_KEY")
+    if not url:
+        return None
+    if not key:
+        raise pytest.UsageError("CONVEX_TEST_URL needs CONVEX_TEST_ADMIN_KEY beside it.")
+    return Live(url, key, environment.get("CONVEX_TEST_STORAGE_FUNCTION") or STORAGE_FUNCTION)
+
+
+def chosen_legs(named: str | None, deployed: Live | None) -> list[str]:
+    """The legs to run: those named, or else all that there is a deployment for."""
+    if named is None:
+        return [*DEFAULT, *(["live"] if deployed is not None else [])]
+    chosen = named.split(",")
+    unknown = [name for name in chosen if name not in LEGS]
+    if unknown:
+        raise pytest.UsageError(f"No leg {', '.join(unknown)}; there are {', '.join(LEGS)}.")
+    lacking = [name for name in chosen if name in LIVE and deployed is None]
+    if lacking:
+        raise pytest.UsageError(
+            f"The leg {lacking[0]} needs CONVEX_TEST_URL and CONVEX_TEST_ADMIN_KEY; "
+            "see docs/testing-live.md."
+        )
+    return chosen
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "leg" in metafunc.fixturenames:
+        chosen = metafunc.config.stash[CHOSEN]
+        metafunc.parametrize("leg", chosen, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    excluded = [item for item in items if is_excluded(item)]
+    if excluded:
+        config.hook.pytest_deselected(items=excluded)
+        items[:] = [item for item in items if not is_excluded(item)]
+
+
+def is_excluded(item: pytest.Item) -> bool:
+    """Whether a test shows a requirement that its leg cannot show."""
+    callspec = getattr(item, "callspec", None)
+    leg = callspec.params.get("leg") if callspec is not None else None
+    names = [mark.args[0] for mark in item.iter_markers("requirement")]
+    return any(leg in REQUIREMENTS[name].excluded for name in names if name in REQUIREMENTS)
 
 
 @pytest.fixture
@@ -41,26 +95,9 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--deployments",
-        default=",".join(LEGS),
-        help="the legs of the contract suite to run, separated by commas",
-    )
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "leg" in metafunc.fixturenames:
-        chosen = str(metafunc.config.getoption("--deployments", ",".join(LEGS))).split(",")
-        metafunc.parametrize("leg", chosen, indirect=True)
-
-
 @pytest.fixture
 def leg(request: pytest.FixtureRequest) -> str:
-    name = str(request.param)
-    if name not in LEGS:
-        pytest.fail(f"unknown leg {name}; there are {', '.join(LEGS)}")
-    return name
+    return str(request.param)
 
 
 @pytest.fixture
@@ -73,23 +110,53 @@ def namespace() -> str:
     return f"n{uuid.uuid4().hex[:12]}"
 
 
+@pytest.fixture(scope="session")
+def convex_test_bridge() -> Iterator[Bridge]:
+    with legs.bridge_of("convex-test") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def mastra_bridge() -> Iterator[Bridge]:
+    with legs.bridge_of("mastra") as running:
+        yield running
+
+
 @pytest.fixture
-async def deployment(leg: str, clock: Clock, tmp_path: Path) -> AsyncIterator[Deployment]:
-    async with AsyncExitStack() as stack:
-        embedded = await stack.enter_async_context(
-            EmbeddedDeployment(tmp_path / "memory", now_ms=clock.now_ms)
-        )
-        if leg == "embedded":
-            yield embedded
-            return
-        app = create_app(embedded, admin_key="contract-key")
-        yield await stack.enter_async_context(
-            RemoteDeployment(
-                "http://embedded.test",
-                "contract-key",
-                transport=httpx2.ASGITransport(app=app),
-            )
-        )
+def bridge(leg: str, clock: Clock, request: pytest.FixtureRequest) -> Bridge | None:
+    """The bridge of a leg that has one, empty, its clock that of the test."""
+    if leg not in BRIDGED:
+        return None
+    running: Bridge = request.getfixturevalue(BRIDGED[leg])
+    running.reset(clock.now_ms())
+    clock.follow(running.set_clock)
+    return running
+
+
+@pytest.fixture
+async def deployment(
+    leg: str,
+    clock: Clock,
+    bridge: Bridge | None,
+    tmp_path: Path,
+    pytestconfig: pytest.Config,
+) -> AsyncIterator[Deployment]:
+    """The deployment of the leg; empty, unless others use it."""
+    deployed = pytestconfig.stash[DEPLOYED]
+    entered: AbstractAsyncContextManager[Deployment]
+    if bridge is not None:
+        entered = legs.bridged(bridge)
+    elif leg in LIVE and deployed is not None:
+        entered = legs.live(deployed, clock)
+    elif leg == "embedded-http":
+        entered = legs.embedded_http(tmp_path / EMBEDDED_FOLDER, clock)
+    else:
+        entered = legs.embedded(tmp_path / EMBEDDED_FOLDER, clock)
+    async with entered as deployment:
+        if leg == "live-empty" and not pytestconfig.stash.get(SEEN_EMPTY, False):
+            await legs.require_empty(deployment)
+            pytestconfig.stash[SEEN_EMPTY] = True
+        yield deployment
 
 
 @pytest.fixture
@@ -103,14 +170,10 @@ def vector(deployment: Deployment) -> ConvexVector:
 
 
 @pytest.fixture
-def native_indexes(namespace: str) -> Mapping[str, NativeIndex]:
-    return {
-        "articles": NativeIndex(
-            table_name=f"{namespace}_articles",
-            dimension=3,
-            filter_fields=("lang", "topic"),
-        )
-    }
+def native_indexes(leg: str, namespace: str) -> Mapping[str, NativeIndex]:
+    # Tables of tests/bridge/contract_tables.ts, where a schema has to declare them.
+    table = "contract_articles" if leg in DECLARED else f"{namespace}_articles"
+    return {"articles": NativeIndex(table, dimension=3, filter_fields=("lang", "topic"))}
 
 
 @pytest.fixture
@@ -123,26 +186,3 @@ def native_vector(
 @pytest.fixture
 def cache(deployment: Deployment, clock: Clock, namespace: str) -> ConvexServerCache:
     return ConvexServerCache(deployment, key_prefix=f"{namespace}:", now_ms=clock.now_ms)
-
-
-def all_requirements() -> dict[str, Requirement]:
-    """Collect the manifest."""
-    from tests.contract import (
-        requirements_cache,
-        requirements_domains_a,
-        requirements_domains_b,
-        requirements_scheduling,
-        requirements_store,
-        requirements_vector,
-        requirements_wire,
-    )
-
-    return {
-        **requirements_store.REQUIREMENTS,
-        **requirements_vector.REQUIREMENTS,
-        **requirements_cache.REQUIREMENTS,
-        **requirements_domains_a.REQUIREMENTS,
-        **requirements_domains_b.REQUIREMENTS,
-        **requirements_wire.REQUIREMENTS,
-        **requirements_scheduling.REQUIREMENTS,
-    }

@@ -26,7 +26,12 @@ NOTHING: Final = Activation(
 
 
 async def begun(
-    memory: MemoryStore, resource_id: str, *, thread_id: str | None = None, **config: Any
+    memory: MemoryStore,
+    resource_id: str,
+    *,
+    thread_id: str | None = None,
+    timezone: str | None = None,
+    **config: Any,
 ) -> ObservationalMemory:
     """Begin a memory."""
     return await memory.initialize_observational_memory(
@@ -34,6 +39,7 @@ async def begun(
         resource_id=resource_id,
         scope="thread" if thread_id else "resource",
         config=config,
+        observed_timezone=timezone,
     )
 
 
@@ -51,11 +57,11 @@ class Observer:
     def resource_id(self) -> str:
         return f"{self._namespace}-r{self._begun}"
 
-    async def begin(self, **config: Any) -> ObservationalMemory:
+    async def begin(self, *, timezone: str | None = None, **config: Any) -> ObservationalMemory:
         """Begin another memory, and work on that from now on."""
         self._begun += 1
         self._seconds = count(1)
-        record = await begun(self._memory, self.resource_id, **config)
+        record = await begun(self._memory, self.resource_id, timezone=timezone, **config)
         self._id = record.id
         return record
 

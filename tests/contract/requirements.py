@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import pytest
+
+LIVE: Final = ("live", "live-empty")
+"""The legs on Convex: a deployment that others use, and one that nobody does."""
+NO_CLOCK: Final = dict.fromkeys(LIVE, "the platform's clock cannot be set")
+OF_OTHERS: Final = {"live": "it reads, counts or empties what others have written there"}
 
 Test = TypeVar("Test", bound=Callable[..., object])
 

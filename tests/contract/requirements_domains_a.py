@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from tests.contract.requirements import Requirement
+from tests.contract.requirements import LIVE, NO_CLOCK, OF_OTHERS, Requirement
 
-_CLOCK = {"live": "the platform's clock cannot be set"}
-_EMPTY = {"live": "it would empty a deployment that others use"}
-
-_NO_OLD_ROWS = dict.fromkeys(
-    ("convex-test", "live"), "no request makes a row as old versions did; it takes the file itself"
-)
+_NO_OLD_ROWS = dict.fromkeys(LIVE, "no request makes a row as old versions did")
 
 _ANYWHERE = {
     # --- Workflows
@@ -125,26 +120,27 @@ _LEGACY = {
     "wire:tasks:legacy:patch": "patch changes the row and drops the old copy, or changes it.",
     "wire:tasks:legacy:delete": "deleteMany deletes both copies.",
     "wire:tasks:legacy:clear": "clearTable: 25 rows a call, old copies after the rows.",
+    "wire:tasks:legacy:clear:rest": "A clear that ends with the rows tells of old copies.",
 }
 
 REQUIREMENTS: dict[str, Requirement] = {
     **{name: Requirement(behaviour) for name, behaviour in _ANYWHERE.items()},
     **{name: Requirement(behaviour, _NO_OLD_ROWS) for name, behaviour in _LEGACY.items()},
-    "store:workflows:clear": Requirement("Clearing workflows deletes every run.", _EMPTY),
+    "store:workflows:clear": Requirement("Clearing workflows deletes every run.", OF_OTHERS),
     "store:schedules:clear": Requirement(
-        "Clearing schedules deletes every one and every trigger.", _EMPTY
+        "Clearing schedules deletes every one and every trigger.", OF_OTHERS
     ),
-    "store:tasks:clear": Requirement("Clearing tasks deletes every one.", _EMPTY),
+    "store:tasks:clear": Requirement("Clearing tasks deletes every one.", OF_OTHERS),
     "store:workflows:stamps": Requirement(
-        "Dates that are not given are those of the clock.", _CLOCK
+        "Dates that are not given are those of the clock.", NO_CLOCK
     ),
     "store:schedules:claim": Requirement(
-        "A claimed fire moves the schedule on and says what fired.", _CLOCK
+        "A claimed fire moves the schedule on and says what fired.", NO_CLOCK
     ),
     "wire:workflows:stored": Requirement(
-        "A merge stores JSON text and the time, and keeps the creation date.", _CLOCK
+        "A merge stores JSON text and the time, and keeps the creation date.", NO_CLOCK
     ),
     "wire:schedules:claim": Requirement(
-        "updateScheduleNextFire compares, sets and stamps.", _CLOCK
+        "updateScheduleNextFire compares, sets and stamps.", NO_CLOCK
     ),
 }

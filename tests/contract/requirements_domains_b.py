@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from tests.contract.requirements import Requirement
-
-_CLOCK = {"live": "the platform's clock cannot be set"}
-_EMPTY = {"live": "it would empty a deployment that others use"}
+from tests.contract.requirements import NO_CLOCK, OF_OTHERS, Requirement
 
 _ANYWHERE = {
     # --- Observational memory
@@ -32,6 +29,7 @@ _ANYWHERE = {
     "store:observations:history": "The history is newest generation first, ten at a time.",
     "store:observations:history:dates": "The history is cut by creation date, both ends included.",
     "store:observations:history:pages": "The history is paged by limit and offset.",
+    "store:observations:history:refusals": "A negative limit or offset is refused.",
     "store:observations:active": (
         "New active observations replace the text, count its tokens and clear what is pending."
     ),
@@ -151,6 +149,6 @@ _EMPTYING = {
 
 REQUIREMENTS: dict[str, Requirement] = {
     **{name: Requirement(text) for name, text in _ANYWHERE.items()},
-    **{name: Requirement(text, _CLOCK) for name, text in _WITH_A_CLOCK.items()},
-    **{name: Requirement(text, _EMPTY) for name, text in _EMPTYING.items()},
+    **{name: Requirement(text, NO_CLOCK) for name, text in _WITH_A_CLOCK.items()},
+    **{name: Requirement(text, OF_OTHERS) for name, text in _EMPTYING.items()},
 }

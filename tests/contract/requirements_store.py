@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from tests.contract.requirements import Requirement
-
-_CLOCK = {"live": "the platform's clock cannot be set"}
-_EMPTY = {"live": "it would empty a deployment that others use"}
+from tests.contract.requirements import NO_CLOCK, OF_OTHERS, Requirement
 
 
 def _all(
@@ -138,11 +135,11 @@ REQUIREMENTS: dict[str, Requirement] = {
             ),
             "store:working:stamp": "Working memory tells when it was last written.",
         },
-        _CLOCK,
+        NO_CLOCK,
     ),
     **_all(
         {"store:clear-all": "Clearing the domain empties threads, messages and resources."},
-        _EMPTY,
+        OF_OTHERS,
     ),
     **_all(
         {

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from tests.contract.requirements import Requirement
 
-_TABLE = {"live": "the table has to be in the deployed schema"}
-
 REQUIREMENTS: dict[str, Requirement] = {
     # ConvexVector, through our functions and through Mastra's storage function alone
     "vector:create": Requirement("Making an index twice changes nothing."),
@@ -49,27 +47,29 @@ REQUIREMENTS: dict[str, Requirement] = {
     "vector:wire:soft": Requirement("Failures on a vector table are soft errors."),
     # ConvexNativeVector
     "native:config": Requirement("Only configured indexes exist, as the schema has them."),
-    "native:describe": Requirement("A description counts up to its limit.", _TABLE),
-    "native:upsert": Requirement("Records are inserted or changed by id.", _TABLE),
-    "native:upsert:metadata": Requirement("Without metadata the stored one stays.", _TABLE),
+    "native:describe": Requirement("A description counts up to its limit."),
+    "native:upsert": Requirement("Records are inserted or changed by id."),
+    "native:upsert:metadata": Requirement("Without metadata the stored one stays."),
     "native:upsert:refusals": Requirement("Malformed records are refused before any call."),
-    "native:query": Requirement("Matches come best first, ties in creation order.", _TABLE),
-    "native:query:vectors": Requirement("Vectors come only when they are asked for.", _TABLE),
-    "native:query:equality": Requirement("Filter fields are searched by equality.", _TABLE),
-    "native:query:or": Requirement("An OR of equalities merges searches by best score.", _TABLE),
-    "native:query:rich": Requirement("Any other filter looks at the best 256.", _TABLE),
-    "native:query:exhausted": Requirement("An answer says whether it may miss matches.", _TABLE),
+    "native:query": Requirement("Matches come best first, ties in creation order."),
+    "native:query:vectors": Requirement("Vectors come only when they are asked for."),
+    "native:query:equality": Requirement("Filter fields are searched by equality."),
+    "native:query:or": Requirement("An OR of equalities merges searches by best score."),
+    "native:query:rich": Requirement("Any other filter looks at the best 256."),
+    "native:query:exhausted": Requirement("An answer says whether it may miss matches."),
     "native:query:vanished": Requirement("Records that vanish in between are left out."),
     "native:query:refusals": Requirement("Malformed queries are refused."),
-    "native:update": Requirement("Updating changes the vector and merges metadata.", _TABLE),
-    "native:delete": Requirement("Records are deleted by id.", _TABLE),
+    "native:update": Requirement("Updating changes the vector and merges metadata."),
+    "native:delete": Requirement("Records are deleted by id."),
     "native:refusals": Requirement("Filter updates, filter deletes, index deletion: refused."),
-    "native:wire:query": Requirement("query: best first, limits and equality.", _TABLE),
-    "native:wire:get": Requirement("getByConvexIds: id order, vectors on demand.", _TABLE),
-    "native:wire:list": Requirement("listByIds: null for missing ones.", _TABLE),
-    "native:wire:describe": Requirement("describe: the count limit is clamped.", _TABLE),
-    "native:wire:upsert": Requirement("upsert: checks in order, filter-field copies.", _TABLE),
-    "native:wire:update": Requirement("updateById: merges; missing rows are fine.", _TABLE),
-    "native:wire:delete": Requirement("deleteByIds: removes existing rows.", _TABLE),
-    "native:wire:closed": Requirement("Unknown arguments are refused.", _TABLE),
+    "native:wire:query": Requirement("query: best first, limits and equality."),
+    "native:wire:query:default": Requirement("query: ten matches by default."),
+    "native:wire:get": Requirement("getByConvexIds: id order, vectors on demand."),
+    "native:wire:list": Requirement("listByIds: null for missing ones."),
+    "native:wire:describe": Requirement("describe: the count limit is clamped."),
+    "native:wire:upsert": Requirement("upsert: checks in order, filter-field copies."),
+    "native:wire:update": Requirement("updateById: merges; missing rows are fine."),
+    "native:wire:delete": Requirement("deleteByIds: removes existing rows."),
+    "native:wire:delete:twice": Requirement("deleteByIds takes an id twice."),
+    "native:wire:closed": Requirement("Unknown arguments are refused."),
 }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Protocol, cast
 
 import anyio
 import pytest
@@ -231,21 +231,39 @@ async def test_a_counter_goes_one_two_three(cache: ConvexServerCache) -> None:
 
 
 @requirement("cache:counter:concurrent")
-async def test_concurrent_increments_and_pushes_are_all_counted(cache: ConvexServerCache) -> None:
-    counted: list[int] = []
-    lengths: list[int] = []
+async def test_concurrent_increments_are_all_counted(cache: ConvexServerCache) -> None:
+    counts = await at_once(lambda _: cache.increment("c"))
+    assert sorted(counts) == list(range(1, AT_ONCE + 1))
+
+
+@requirement("cache:list:concurrent")
+async def test_concurrent_pushes_are_all_stored(cache: ConvexServerCache) -> None:
+    await at_once(lambda number: cache.list_push("l", number))
+    items = cast(list[int], await cache.list_from_to("l", 0))
+    assert sorted(items) == list(range(AT_ONCE))
+
+
+@requirement("cache:list:concurrent:lengths")
+async def test_concurrent_pushes_each_have_a_length_of_their_own(cache: ConvexServerCache) -> None:
+    lengths = await at_once(lambda number: cache.list_push("l", number))
+    assert sorted(lengths) == list(range(1, AT_ONCE + 1))
+
+
+AT_ONCE: Final = 20
+
+
+async def at_once(work: Callable[[int], Awaitable[int]]) -> list[int]:
+    """What as many calls answer that are all on their way before one is answered."""
+    answers: list[int] = []
 
     async def one(number: int) -> None:
-        counted.append(await cache.increment("c"))
-        lengths.append(await cache.list_push("l", number))
+        answers.append(await work(number))
 
     with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
-            for number in range(20):
+            for number in range(AT_ONCE):
                 tasks.start_soon(one, number)
-    assert sorted(counted) == list(range(1, 21))
-    assert sorted(lengths) == list(range(1, 21))
-    assert sorted(cast(list[int], await cache.list_from_to("l", 0))) == list(range(20))
+    return answers
 
 
 @requirement("cache:conflict")

@@ -15,8 +15,8 @@ from convex_memory.scheduling import CLAIM, ScheduleRunner
 from convex_memory.store import ConvexStore
 from convex_memory.store.schedule_records import Schedule, ScheduleTrigger
 from convex_memory.values import Value
-from tests.contract.conftest import Clock
 from tests.contract.conversations import StockDeployment
+from tests.contract.legs import Clock
 from tests.contract.requirements import requirement
 
 pytestmark = pytest.mark.anyio

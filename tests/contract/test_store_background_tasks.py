@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Protocol, get_args
 
 import pytest
 
@@ -21,7 +21,9 @@ from convex_memory.store import (
     TaskFilter,
     TaskStatus,
 )
+from tests.bridge.serving import Bridge
 from tests.contract.conversations import StockDeployment, at
+from tests.contract.legs import EMBEDDED_FOLDER
 from tests.contract.requirements import requirement
 from tests.contract.wire import Record, Wire, bare, filters
 
@@ -88,8 +90,18 @@ def cast(namespace: str) -> Cast:
     return Cast(namespace)
 
 
-class OldRows:
+class OldRows(Protocol):
     """Documents where old versions kept tasks, which no request can write any more."""
+
+    async def store(self, *records: Record) -> None:
+        """Store records as old versions did."""
+
+    def ids(self) -> list[str]:
+        """The ids of all that there are, hidden ones too."""
+
+
+class OldRowsInFile:
+    """Those of an embedded deployment, by way of its database."""
 
     def __init__(self, wire: Wire, elsewhere: str, file: Path) -> None:
         self._wire = wire
@@ -97,7 +109,7 @@ class OldRows:
         self._file = file
 
     async def store(self, *records: Record) -> None:
-        """Store records among the documents, then move them where old versions had them."""
+        # Written among the documents, then moved to where old versions had them.
         await self._wire.insert(self._elsewhere, *records)
         with closing(sqlite3.connect(self._file)) as database, database:
             database.execute(
@@ -106,7 +118,6 @@ class OldRows:
             )
 
     def ids(self) -> list[str]:
-        """The ids of all that there are, hidden ones too."""
         with closing(sqlite3.connect(self._file)) as database:
             rows = database.execute(
                 'SELECT "primaryKey" FROM mastra_documents WHERE "table" = ? ORDER BY "_sequence"',
@@ -115,9 +126,28 @@ class OldRows:
             return [str(record_id) for (record_id,) in rows]
 
 
+class OldRowsBehindBridge:
+    """Those of a bridge, which stores any row for tests."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+
+    async def store(self, *records: Record) -> None:
+        self._bridge.rows(
+            "mastra_documents",
+            [{"table": TABLE, "primaryKey": each["id"], "record": each} for each in records],
+        )
+
+    def ids(self) -> list[str]:
+        rows = self._bridge.rows("mastra_documents")
+        return [row["primaryKey"] for row in rows if row["table"] == TABLE]
+
+
 @pytest.fixture
-def old_rows(wire: Wire, cast: Cast, tmp_path: Path) -> OldRows:
-    return OldRows(wire, cast.id("old"), tmp_path / "memory" / DATABASE_NAME)
+def old_rows(wire: Wire, cast: Cast, bridge: Bridge | None, tmp_path: Path) -> OldRows:
+    if bridge is not None:
+        return OldRowsBehindBridge(bridge)
+    return OldRowsInFile(wire, cast.id("old"), tmp_path / EMBEDDED_FOLDER / DATABASE_NAME)
 
 
 # --- Create, get
@@ -657,10 +687,24 @@ async def test_deleting_removes_both_copies(wire: Wire, cast: Cast, old_rows: Ol
 @requirement("wire:tasks:legacy:clear")
 @pytest.mark.parametrize("op", ["clearTable", "dropTable"])
 @pytest.mark.parametrize(
-    ("rows", "olds"), [(0, 0), (25, 0), (26, 0), (0, 26), (10, 15), (10, 16), (25, 1), (30, 30)]
+    ("rows", "olds"), [(0, 0), (25, 0), (26, 0), (0, 26), (10, 15), (10, 16), (30, 30)]
 )
 async def test_a_clear_spends_its_rows_on_both(
     wire: Wire, cast: Cast, old_rows: OldRows, op: str, rows: int, olds: int
+) -> None:
+    await assert_cleared(wire, cast, old_rows, op, rows=rows, olds=olds)
+
+
+@requirement("wire:tasks:legacy:clear:rest")
+@pytest.mark.parametrize("op", ["clearTable", "dropTable"])
+async def test_a_clear_that_ends_with_the_rows_tells_of_old_copies(
+    wire: Wire, cast: Cast, old_rows: OldRows, op: str
+) -> None:
+    await assert_cleared(wire, cast, old_rows, op, rows=25, olds=1)
+
+
+async def assert_cleared(
+    wire: Wire, cast: Cast, old_rows: OldRows, op: str, *, rows: int, olds: int
 ) -> None:
     await wire.insert_batch(TABLE, [cast.task(f"r{number}").to_row() for number in range(rows)])
     await old_rows.store(*(cast.legacy(f"o{number}") for number in range(olds)))

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from convex_memory.deployment import Deployment
 from convex_memory.errors import InvalidArgument, InvalidResponse
 from convex_memory.store import ChannelConfig, ChannelInstallation, ChannelStore, ConvexStore
-from tests.contract.conftest import Clock
 from tests.contract.conversations import StockDeployment, at
+from tests.contract.legs import Clock
 from tests.contract.requirements import requirement
 from tests.contract.wire import Wire, bare
 
@@ -101,7 +101,7 @@ async def test_a_saved_installation_is_read_back(
 
 @requirement("store:channels:save:columns")
 async def test_an_installation_is_stored_as_mastra_does(
-    channels: ChannelStore, wire: Wire, platforms: Platforms
+    channels: ChannelStore, wire: Wire, platforms: Platforms, clock: Clock
 ) -> None:
     await channels.save_installation(platforms.installation("a"))
     assert bare(await wire.load(INSTALLATIONS, id=platforms.id("a"))) == {
@@ -114,7 +114,7 @@ async def test_an_installation_is_stored_as_mastra_does(
         "configHash": None,
         "error": None,
         "createdAt": "2025-06-01T00:00:00.000Z",
-        "updatedAt": "2026-01-01T00:00:00.000Z",
+        "updatedAt": clock.now_text(),
     }
 
 

@@ -23,8 +23,8 @@ from convex_memory.store import (
     OrderBy,
 )
 from convex_memory.text import text_content
-from tests.contract.conftest import Clock
 from tests.contract.conversations import Cast, StockDeployment, at
+from tests.contract.legs import Clock
 from tests.contract.requirements import requirement
 
 pytestmark = pytest.mark.anyio

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 from convex_memory.deployment import Deployment
 from convex_memory.store import Activation, ConvexStore, MemoryStore, ObservationChunk
 from tests.contract.boundaries import WORKED_VALUES
-from tests.contract.conftest import Clock
 from tests.contract.conversations import StockDeployment, at
+from tests.contract.legs import Clock
 from tests.contract.observing import NOTHING, OBSERVATIONS, Observer
 from tests.contract.requirements import requirement
 from tests.contract.wire import Wire
@@ -130,6 +131,7 @@ async def test_a_swap_tells_what_it_activated(
         active_observations=f"{a.observations}\n\n{b.observations}",
         observation_token_count=15.5,
         last_observed_at=b.last_observed_at,
+        updated_at=datetime(2026, 1, 1, tzinfo=UTC),
         buffered_observation_chunks=[],
     )
     assert await observer.swap() == NOTHING

@@ -18,8 +18,8 @@ from convex_memory.store import (
     ObservationalMemory,
     ObservationChunk,
 )
-from tests.contract.conftest import Clock
 from tests.contract.conversations import StockDeployment, at
+from tests.contract.legs import Clock
 from tests.contract.observing import NOTHING, OBSERVATIONS, Observer, begun
 from tests.contract.requirements import requirement
 from tests.contract.wire import Wire, bare
@@ -93,7 +93,7 @@ async def test_a_memory_begins_empty(
     assert await memory.get_observational_memory(thread_id=thread, resource_id=resource) == record
     row = bare(await wire.load(OBSERVATIONS, id=record.id))
     given_nothing = {name for name, value in row.items() if value is None}
-    time = "2026-01-01T00:00:00.000Z"
+    time = clock.now_text()
     assert {name: value for name, value in row.items() if value is not None} == {
         "id": record.id,
         "lookupKey": f"thread:{thread}",
@@ -341,16 +341,24 @@ async def test_the_history_is_paged(memory: MemoryStore, wire: Wire, namespace: 
     assert await history(limit=2, offset=4) == ids[4:]
     assert await history(offset=5) == []
     assert await history(limit=0) == []
-    with pytest.raises(InvalidArgument, match="limit"):
-        await history(limit=-1)
-    with pytest.raises(InvalidArgument, match="offset"):
-        await history(offset=-1)
     key = f"resource:{namespace}"
     unbounded = await wire.result("omGetHistory", OBSERVATIONS, lookupKey=key)
     assert [row["id"] for row in unbounded] == ids
     empty_bounds: dict[str, Any] = {"limit": 1.5, "from": "", "to": None, "offset": None}
     rows = await wire.result("omGetHistory", OBSERVATIONS, lookupKey=key, **empty_bounds)
     assert [row["id"] for row in rows] == ids[:1]
+
+
+@requirement("store:observations:history:refusals")
+@pytest.mark.parametrize("name", ["limit", "offset"])
+async def test_a_page_of_the_history_that_cannot_be_is_refused(
+    memory: MemoryStore, namespace: str, name: str
+) -> None:
+    options: dict[str, Any] = {name: -1}
+    with pytest.raises(InvalidArgument, match=name):
+        await memory.get_observational_memory_history(
+            thread_id=None, resource_id=namespace, **options
+        )
 
 
 # --- Active observations

@@ -12,8 +12,8 @@ import pytest
 from convex_memory.deployment import Deployment
 from convex_memory.errors import Conflict, InvalidArgument, NotFound
 from convex_memory.store import ConvexStore, MemoryStore, ObservationalMemory
-from tests.contract.conftest import Clock
 from tests.contract.conversations import StockDeployment, at
+from tests.contract.legs import Clock
 from tests.contract.observing import OBSERVATIONS, Observer
 from tests.contract.requirements import requirement
 from tests.contract.wire import Record, Wire, bare
@@ -41,14 +41,13 @@ def observer(memory: MemoryStore, namespace: str) -> Observer:
 
 async def observed(memory: MemoryStore, observer: Observer, text: str) -> ObservationalMemory:
     """Begin a memory and give it an active text."""
-    record = await observer.begin(a=1)
+    record = await observer.begin(timezone="Asia/Tokyo", a=1)
     await memory.update_active_observations(
         id=record.id,
         observations=text,
         token_count=30,
         last_observed_at=at(1),
         observed_message_ids=["m1"],
-        observed_timezone="Asia/Tokyo",
     )
     return await observer.read()
 

@@ -11,8 +11,8 @@ from convex_memory.deployment import Deployment
 from convex_memory.errors import InvalidArgument, NotFound
 from convex_memory.records import Resource
 from convex_memory.store import ConvexStore, MemoryStore
-from tests.contract.conftest import Clock
 from tests.contract.conversations import Cast, StockDeployment, at
+from tests.contract.legs import Clock
 from tests.contract.requirements import requirement
 
 pytestmark = pytest.mark.anyio

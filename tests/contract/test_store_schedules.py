@@ -26,8 +26,8 @@ from convex_memory.errors import FunctionError, InvalidArgument, InvalidResponse
 from convex_memory.remote import RemoteDeployment
 from convex_memory.store import ConvexStore, Schedule, ScheduleStore, ScheduleTrigger
 from convex_memory.values import Value
-from tests.contract.conftest import Clock
 from tests.contract.conversations import StockDeployment
+from tests.contract.legs import Clock
 from tests.contract.requirements import requirement
 from tests.contract.wire import Wire, bare
 

@@ -19,8 +19,8 @@ from convex_memory.errors import (
 )
 from convex_memory.store import ConvexStore, Score, ScoreFilter, ScorePage, ScoreStore
 from convex_memory.values import Value
-from tests.contract.conftest import Clock
 from tests.contract.conversations import StockDeployment
+from tests.contract.legs import Clock
 from tests.contract.requirements import requirement
 from tests.contract.wire import Wire, bare
 
@@ -107,12 +107,12 @@ async def test_a_saved_score_is_read_back(scores: ScoreStore, clock: Clock, name
 
 @requirement("store:scores:save:columns")
 async def test_a_score_is_stored_column_by_column(
-    scores: ScoreStore, wire: Wire, namespace: str
+    scores: ScoreStore, wire: Wire, namespace: str, clock: Clock
 ) -> None:
     saved = await scores.save_score(
         Score(scorer_id=namespace, run_id="r", source="TEST", score=1, reason="clear")
     )
-    time = "2026-01-01T00:00:00.000Z"
+    time = clock.now_text()
     assert bare(await wire.load(SCORERS, id=saved.id)) == {
         "id": saved.id,
         "scorerId": namespace,

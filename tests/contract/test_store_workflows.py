@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from convex_memory.deployment import Deployment
 from convex_memory.errors import FunctionError, InvalidArgument, NotFound
 from convex_memory.store import ConvexStore, WorkflowRun, WorkflowStore
-from tests.contract.conftest import Clock
 from tests.contract.conversations import StockDeployment, at
+from tests.contract.legs import Clock
 from tests.contract.requirements import requirement
 from tests.contract.wire import Wire, bare
 

@@ -143,12 +143,11 @@ async def test_a_limit_looks_at_twice_as_many_documents(wire: Wire) -> None:
     assert await limited(0.5) == []
 
 
-@requirement("wire:documents:query")
+@requirement("wire:documents:cap")
 async def test_ten_thousand_documents_are_read_at_most(wire: Wire) -> None:
     records: list[Record] = [{"id": f"n{at}"} for at in range(QUERY_ROWS_MAX)]
     records.append({"id": "last", "x": 1})
-    await wire.insert_batch(GENERIC, records[:8000])
-    await wire.insert_batch(GENERIC, records[8000:])
+    await wire.insert_many(GENERIC, records)
     assert await wire.ids(GENERIC, x=1) == []
     assert await wire.load(GENERIC, x=1) is None
     assert await wire.load(GENERIC, id="last") == {"id": "last", "x": 1}
@@ -229,6 +228,7 @@ async def test_a_merge_may_not_grow_a_document_beyond_its_fields(wire: Wire) -> 
 NAMES: Final[dict[str, type[Exception]]] = {
     "$": InvalidArgument,
     "$set": InvalidArgument,
+    "__proto__": InvalidArgument,
     "clé": InvalidArgument,
     "tab\t": InvalidArgument,
     "nul\0": InvalidArgument,
@@ -251,7 +251,7 @@ async def test_a_field_name_that_convex_refuses_is_refused_at_any_depth(
 
 
 @requirement("wire:names")
-@pytest.mark.parametrize("name", ["a$", "_", "__proto__", "~", "x" * FIELD_NAME_CHARS_MAX, "0"])
+@pytest.mark.parametrize("name", ["a$", "_", "__proto", "~", "x" * FIELD_NAME_CHARS_MAX, "0"])
 async def test_any_other_ascii_field_name_is_stored(wire: Wire, name: str) -> None:
     await wire.insert("mastra_threads", thread("a", metadata={name: {name: 1}}))
     assert (await wire.load("mastra_threads", id="a"))["metadata"] == {name: {name: 1}}

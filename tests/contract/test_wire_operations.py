@@ -51,7 +51,7 @@ async def test_inserting_over_a_row_changes_only_the_fields_given(wire: Wire) ->
     assert await wire.load("mastra_threads", id="a") == after
 
 
-@requirement("wire:insert")
+@requirement("wire:insert:refusals")
 async def test_inserting_over_a_row_may_not_break_it(wire: Wire) -> None:
     await wire.insert("mastra_threads", thread("a"))
     text = await wire.refusal("insert", "mastra_threads", record={"id": "a", "title": None})

@@ -300,7 +300,7 @@ async def test_an_index_on_numbers_finds_no_other_type(wire: Wire, value: Value)
     assert await wire.ids(OBSERVATIONS.logical, lookupKey="k", generationCount=1.0) == ["g1"]
 
 
-@requirement("wire:query:equality")
+@requirement("wire:query:equality:nested")
 async def test_objects_and_arrays_equal_nothing(wire: Wire) -> None:
     await wire.insert("mastra_threads", thread("a", metadata={"x": 1}), thread("b", metadata=[1]))
     assert await wire.ids("mastra_threads", metadata={"x": 1}) == []
@@ -361,16 +361,25 @@ async def test_two_filters_on_a_field_without_index_must_both_hold(wire: Wire) -
 @requirement("wire:query:limit")
 @pytest.mark.parametrize(
     ("limit", "rows"),
-    [(0, 4), (None, 4), (1, 1), (1.5, 1), (0.5, 0), (2, 2), (4, 4), (5, 4), (1e300, 4), (3.999, 3)],
+    [(0, 4), (None, 4), (1, 1), (1.5, 1), (0.5, 0), (2, 2), (4, 4), (5, 4), (1e300, 4)],
 )
 async def test_a_limit_cuts_and_none_is_no_limit(wire: Wire, limit: Value, rows: int) -> None:
+    await assert_cut(wire, limit, rows)
+
+
+@requirement("wire:query:limit:fractions")
+async def test_a_limit_is_cut_to_a_whole_number(wire: Wire) -> None:
+    await assert_cut(wire, 3.999, 3)
+
+
+async def assert_cut(wire: Wire, limit: Value, rows: int) -> None:
     await wire.insert_batch("mastra_threads", [thread(f"t{number}") for number in range(4)])
     for chosen in ([], filters(resourceId="r"), filters(title="")):
         found = await wire.result("queryTable", "mastra_threads", filters=chosen, limit=limit)
         assert [row["id"] for row in found] == [f"t{number}" for number in range(rows)]
 
 
-@requirement("wire:query:limit")
+@requirement("wire:query:limit:refusals")
 @pytest.mark.parametrize("table", ["mastra_threads", TASKS, GENERIC])
 async def test_a_limit_that_is_negative_or_no_number_is_refused(wire: Wire, table: str) -> None:
     limits: list[Value] = [-1, -0.5, True, "1", [1]]
@@ -403,8 +412,7 @@ async def test_a_query_reads_ten_thousand_rows_at_most(wire: Wire) -> None:
         {**least_record(declared("mastra_channel_config"), f"c{number}"), "data": ""}
         for number in range(QUERY_ROWS_MAX + 1)
     ]
-    await wire.insert_batch("mastra_channel_config", records[:8000])
-    await wire.insert_batch("mastra_channel_config", records[8000:])
+    await wire.insert_many("mastra_channel_config", records)
     for limit in (None, 9_000_000):
         found = await wire.result("queryTable", "mastra_channel_config", limit=limit)
         assert len(found) == QUERY_ROWS_MAX
@@ -417,7 +425,7 @@ async def test_a_query_reads_ten_thousand_rows_at_most(wire: Wire) -> None:
 MALFORMED: Final[list[Value]] = ["x", {"field": "id"}, [1], [{"field": "id"}], [{"value": 1}]]
 
 
-@requirement("wire:query:filters")
+@requirement("wire:query:filters:refusals")
 @pytest.mark.parametrize("table", ["mastra_threads", TASKS, GENERIC])
 async def test_malformed_filters_are_refused(wire: Wire, table: str) -> None:
     for malformed in MALFORMED:
@@ -481,7 +489,7 @@ async def test_a_limit_cuts_behind_a_hint(wire: Wire) -> None:
     assert [row["id"] for row in found] == ["s0", "s2"]
 
 
-@requirement("wire:query:hint")
+@requirement("wire:query:hint:refusals")
 @pytest.mark.parametrize("table", ["mastra_threads", TASKS])
 @pytest.mark.parametrize("index", ["by_workflow", "by_workflow_run"])
 async def test_a_hint_for_an_index_that_the_table_lacks_is_refused(

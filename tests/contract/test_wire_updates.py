@@ -95,7 +95,7 @@ async def test_stored_metadata_of_a_resource_may_be_text_too(
     assert result["metadata"] == {**meant, "new": 1}
 
 
-@requirement("wire:update-thread:text")
+@requirement("wire:update-thread:text:refusals")
 async def test_text_whose_object_cannot_be_stored_is_refused_by_the_key(wire: Wire) -> None:
     await wire.insert("mastra_threads", thread("a", metadata='{"$ref":1}'))
     changes: Record = {"title": "new", "metadata": {}, "updatedAt": LATER}
@@ -104,7 +104,7 @@ async def test_text_whose_object_cannot_be_stored_is_refused_by_the_key(wire: Wi
     assert (await wire.load("mastra_threads", id="a"))["title"] == ""
 
 
-@requirement("wire:update-thread")
+@requirement("wire:update-thread:refusals")
 async def test_an_update_that_breaks_a_thread_changes_nothing(wire: Wire) -> None:
     await wire.insert("mastra_threads", thread("a"))
     changes: Record = {"title": None, "metadata": {"x": 1}, "updatedAt": LATER}

@@ -23,6 +23,9 @@ LOGICAL: Final = (*TYPED_NAMES, GENERIC, VECTORS)
 INDEXES: Final = "mastra_vector_indexes"
 """The typed table whose name looks like that of a vector table."""
 
+INSERT_ROWS: Final = 4000
+"""Convex looks up no more rows than this, and a few, in one transaction."""
+
 Record = dict[str, Any]
 
 
@@ -56,6 +59,11 @@ class Wire:
         """Insert records with one request."""
         request = {"records": cast(Value, records)}
         assert await self.send("batchInsert", table, **request) == {"ok": True}
+
+    async def insert_many(self, table: str, records: list[Record]) -> None:
+        """Insert records with as many requests as Convex needs for them."""
+        for start in range(0, len(records), INSERT_ROWS):
+            await self.insert_batch(table, records[start : start + INSERT_ROWS])
 
     async def load(self, table: str, **keys: Value) -> Any:
         """Return one row or record by its keys, or None."""

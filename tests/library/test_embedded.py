@@ -14,6 +14,7 @@ import pytest
 
 from convex_memory.deployment import NATIVE_VECTOR_ACTION, NATIVE_VECTOR_MUTATION, Kind
 from convex_memory.embedded import DATABASE_NAME, EmbeddedDeployment
+from convex_memory.embedded import engine as engine_module
 from convex_memory.embedded.documents import Documents
 from convex_memory.embedded.engine import Engine
 from convex_memory.embedded.functions import FUNCTIONS
@@ -260,6 +261,28 @@ async def test_the_change_feed_tells_every_write_in_order(deployment: EmbeddedDe
     await deployment.call("mutation", "memory/messages:remove", refused)
     after: Any = await deployment.call("query", "memory/changes:list", {"after": 0, "limit": 1})
     assert after["last"] == feed["last"]
+
+
+async def test_a_reader_who_is_too_far_behind_can_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "CHANGES_KEPT", 3)
+    ask: Any = {"after": 0, "limit": 1000}
+    async with EmbeddedDeployment(tmp_path / "memory") as deployment:
+        nothing: Any = await deployment.call("query", "memory/changes:list", ask)
+        assert nothing == {"changes": [], "first": 1, "last": 0}
+        await furnish(deployment, 9)
+        whole: Any = await deployment.call("query", "memory/changes:list", ask)
+        assert (whole["first"], whole["last"], len(whole["changes"])) == (1, 10, 10)
+    # The log is shortened when the folder is opened.
+    async with EmbeddedDeployment(tmp_path / "memory") as deployment:
+        rest: Any = await deployment.call("query", "memory/changes:list", ask)
+        assert [change["sequence"] for change in rest["changes"]] == [8, 9, 10]
+        assert (rest["first"], rest["last"]) == (8, 10)
+        others: Any = await deployment.call(
+            "query", "memory/changes:list", {**ask, "resourceId": "somebody"}
+        )
+        assert others == {"changes": [], "first": 8, "last": 10}
 
 
 async def test_two_deployments_on_one_folder_follow_each_other(tmp_path: Path) -> None:

@@ -256,7 +256,7 @@ def test_an_unknown_operator_is_refused_with_the_choices() -> None:
         ({"$not": {}}, r"\$not is empty"),
         ({"a": float("nan")}, "must be finite"),
         ({"a": {"b": {"$c": 1}}}, r"\$c starts with"),
-        ({"a": object()}, "not a JSON value"),
+        ({"a": ...}, "not a JSON value"),
         ({"a": "\ud800"}, "lone surrogate"),
     ],
     ids=repr,

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
 import logging
 import math
+import socket
 import struct
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, cast
 
 import httpx2
 import pytest
+from convex.values import ConvexInt64, convex_to_json, json_to_convex
+from hypothesis import given
+from hypothesis import strategies as st
 
 from convex_memory.deployment import Deployment, Kind
 from convex_memory.embedded.http import create_app
@@ -35,8 +42,10 @@ from convex_memory.errors import (
     Unauthorized,
     Unreachable,
 )
-from convex_memory.remote import ANSWER_BYTES_MAX, RemoteDeployment
-from convex_memory.values import Value, check
+from convex_memory.remote import RemoteDeployment
+from convex_memory.remote_coding import decode_answer, encode_request
+from convex_memory.remote_exchange import ANSWER_BYTES_MAX
+from convex_memory.values import Value, check, whole_numbers
 
 pytestmark = pytest.mark.anyio
 
@@ -251,6 +260,71 @@ async def test_values_are_read_as_what_they_mean(text: str, value: Value) -> Non
     called = Called(httpx2.Response(200, text=body))
 
     assert repr(await called()) == repr(value)
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.text(max_size=5)
+    | st.floats()
+    | st.integers()
+    | st.builds(lambda number: ConvexInt64(number), st.integers(-(2**63), 2**63 - 1))
+    | st.binary(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text("ab$ ~é_", max_size=3), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+def _as_json(value: Any) -> Any:
+    """What a value is on the wire, also where it is none that Convex has."""
+    if isinstance(value, dict):
+        return {name: _as_json(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_as_json(item) for item in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    return convex_to_json(value)
+
+
+def _through_convex_values(text: str) -> Value:
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: plain(item) for name, item in value.items()}
+        if isinstance(value, list):
+            return [plain(item) for item in value]
+        if isinstance(value, bytes):
+            return base64.b64encode(value).decode()
+        return value.value if isinstance(value, ConvexInt64) else whole_numbers(value)
+
+    return cast(Value, plain(json_to_convex(json.loads(text, parse_int=float))))
+
+
+@given(value=VALUES)
+def test_answers_are_read_as_convex_values_reads_them(value: Any) -> None:
+    text = json.dumps(_as_json(value), ensure_ascii=False)
+    expected = read = "no value of Convex"
+    with suppress(ValueError, TypeError):
+        expected = repr(_through_convex_values(text))
+    with suppress(ValueError):
+        read = repr(decode_answer(text.encode()))
+
+    assert read == expected
+
+
+@given(value=VALUES)
+def test_arguments_are_written_as_convex_values_writes_them(value: Any) -> None:
+    args = {"value": value}
+    try:
+        check(args)
+    except FunctionError:
+        return
+    written = json.loads(encode_request("a:b", args))
+
+    assert written["args"] == convex_to_json(args)
+    assert repr(_through_convex_values(json.dumps(written["args"]))) == repr(whole_numbers(args))
 
 
 async def test_a_function_error_may_come_with_status_560() -> None:
@@ -763,11 +837,15 @@ def test_addresses_that_cannot_be_called_are_refused_unseen(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "code", "sends"),
-    [(CONNECT, "unreachable", 4), (failure("Uncaught Error: content"), "refused", 1)],
+    ("step", "code", "status", "sends"),
+    [
+        (CONNECT, "unreachable", "-", 4),
+        (refusal(429, "TooManyConcurrentRequests"), "overloaded", "429", 4),
+        (failure("Uncaught Error: content"), "refused", "200", 1),
+    ],
 )
 async def test_a_failed_call_leaves_one_line_without_content(
-    step: Step, code: str, sends: int, caplog: pytest.LogCaptureFixture
+    step: Step, code: str, status: str, sends: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     called = Called(step)
 
@@ -777,8 +855,20 @@ async def test_a_failed_call_leaves_one_line_without_content(
     ms = int(sum(called.clock.pauses) * 1000)
     assert record.levelno == logging.WARNING
     assert record.getMessage() == (
-        f"call failed path=memory/meta:version kind=query code={code} tries={sends} ms={ms}"
+        f"call failed path=memory/meta:version kind=query code={code} status={status} "
+        f"tries={sends} ms={ms}"
     )
+
+
+async def test_a_call_that_is_never_sent_leaves_its_line_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await Called(success(1)).error("mutation", args={"$content": 1})
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "call failed path=memory/meta:version kind=mutation code=invalid_argument status=- "
+        "tries=0 ms=0"
+    ]
 
 
 async def test_a_call_that_succeeds_leaves_no_line(caplog: pytest.LogCaptureFixture) -> None:
@@ -809,12 +899,49 @@ async def test_a_closed_deployment_refuses_calls() -> None:
     assert called.sends == 0
 
 
-def test_each_event_loop_has_connections_of_its_own() -> None:
+def test_a_transport_serves_one_event_loop_after_another() -> None:
     called = Called(success(1))
 
     assert asyncio.run(called()) == 1
     assert asyncio.run(called()) == 1
     assert called.sends == 2
+    assert called.script.closed == 0
+
+
+def test_each_event_loop_has_connections_of_its_own() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        nobody = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    deployment = RemoteDeployment(nobody, KEY, sleep=Clock().sleep)
+
+    async def fails() -> None:
+        with pytest.raises(Unreachable):
+            await deployment.call("query", "a:b", {})
+
+    asyncio.run(fails())
+    asyncio.run(fails())
+    asyncio.run(deployment.aclose())
+    gc.collect()
+
+
+def test_connections_of_a_loop_that_runs_elsewhere_are_closed_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        nobody = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    deployment = RemoteDeployment(nobody, KEY, sleep=Clock().sleep)
+    failed, closed = threading.Event(), threading.Event()
+
+    async def elsewhere() -> None:
+        with pytest.raises(Unreachable):
+            await deployment.call("query", "a:b", {})
+        failed.set()
+        await asyncio.to_thread(closed.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(elsewhere(),))
+    thread.start()
+    failed.wait()
+    asyncio.run(deployment.aclose())
+    closed.set()
+    thread.join()
+    gc.collect()
 
 
 # --- Over the HTTP function API of the embedded deployment

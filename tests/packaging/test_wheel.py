@@ -6,29 +6,13 @@ import json
 import os
 import re
 import subprocess
-import sys
-import sysconfig
 import tomllib
-import venv
 import zipfile
 from pathlib import Path
 
-import pytest
+from tests.packaging.installing import unpacked
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    [built] = folder.glob("*.whl")
-    return built
 
 
 def test_the_wheel_has_one_top_level_name(wheel: Path) -> None:
@@ -37,6 +21,8 @@ def test_the_wheel_has_one_top_level_name(wheel: Path) -> None:
     assert tops == {"convex_memory"}
     for needed in (
         "convex_memory/py.typed",
+        "convex_memory/embedders/bert_uncased_vocabulary.txt",
+        "convex_memory/embedders/NOTICE",
         "convex_memory/_app/server/cli.py",
         "convex_memory/_app/tools/memory/__init__.py",
         "convex_memory/_functions/README.md",
@@ -52,12 +38,7 @@ def test_the_wheel_has_one_top_level_name(wheel: Path) -> None:
 
 def test_an_installed_copy_starts_anywhere(wheel: Path, tmp_path: Path) -> None:
     environment = tmp_path / "environment"
-    venv.create(environment, with_pip=False)
-    python = environment / "bin" / "python"
-    packages = next((environment / "lib").glob("python*")) / "site-packages"
-    zipfile.ZipFile(wheel).extractall(packages)
-    # The dependencies of this run, so that nothing is downloaded again.
-    (packages / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"])
+    python = unpacked(wheel, environment)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "tools.py").write_text("raise SystemExit('tools of somebody else')")
@@ -98,7 +79,7 @@ def test_an_installed_copy_starts_anywhere(wheel: Path, tmp_path: Path) -> None:
         server.stdin.close()
         assert server.wait(timeout=30) == 0
     assert answers[0]["result"]["serverInfo"]["name"] == "convex-memory"
-    assert len(answers[1]["result"]["tools"]) == 26
+    assert len(answers[1]["result"]["tools"]) == 28
 
 
 def test_a_checkout_looks_for_every_package_it_depends_on() -> None:
@@ -106,5 +87,5 @@ def test_a_checkout_looks_for_every_package_it_depends_on() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     named = {re.split(r"[<>=]", dependency)[0] for dependency in project["dependencies"]}
-    assert set(NEEDED) == named
+    assert set(NEEDED) == {name.replace("-", "_") for name in named}
     assert is_complete()

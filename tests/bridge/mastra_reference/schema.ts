@@ -18,6 +18,7 @@ import {
   mastraWorkflowSnapshotsTable,
 } from '@mastra/convex/schema';
 import { defineSchema } from 'convex/server';
+import { contractTables } from '../contract_tables';
 import { crossClientVectors } from '../vector_table';
 
 export default defineSchema({
@@ -38,5 +39,6 @@ export default defineSchema({
   mastra_vectors: mastraVectorsTable,
   mastra_workflow_snapshots: mastraWorkflowSnapshotsTable,
 
+  ...contractTables,
   cross_client_vectors: crossClientVectors,
 });
