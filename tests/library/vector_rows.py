@@ -73,7 +73,16 @@ def found(
     writable: bool = False,
     scope: Scope = SCOPE,
 ) -> Found:
-    """Return what the index answers, as (sequence, score)."""
+    """Return what the index answers, as (sequence, score); in a transaction, as always."""
+    if not connection.in_transaction:
+        connection.execute("BEGIN")
+        try:
+            return found(
+                connection, indexes, query, limit,
+                filter=filter, comparable_only=comparable_only, scope=scope,
+            )  # fmt: skip
+        finally:
+            connection.execute("ROLLBACK")
     matches = nearest(
         documents_of(connection, indexes, writable=writable),
         scope,

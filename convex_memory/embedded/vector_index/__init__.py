@@ -8,13 +8,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from convex_memory.embedded.vector_index.changes import forget_file
 from convex_memory.embedded.vector_index.scope import Scope, Scored, is_finite_vector
 from convex_memory.embedded.vector_index.wanted import Wanted, wanted_by
 
 if TYPE_CHECKING:
     from convex_memory.embedded.documents import Documents
 
-__all__ = ["Scope", "Scored", "Wanted", "count", "is_finite_vector", "nearest", "wanted_by"]
+__all__ = [
+    "Scope",
+    "Scored",
+    "Wanted",
+    "count",
+    "forget_file",
+    "is_finite_vector",
+    "nearest",
+    "wanted_by",
+]
 
 
 def count(documents: Documents, scope: Scope, dimension: int) -> int:

@@ -7,10 +7,11 @@ has one (`saving`).
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from typing import Final
 
-from convex_memory.embedded.tables import NATIVE_VECTORS, VECTORS
+from convex_memory.embedded.tables import NATIVE_VECTORS, VECTORS, Table
 
 CHANGES_KEPT: Final = 100_000
 """Changes that are kept; whoever is further behind reads the index anew."""
@@ -47,3 +48,10 @@ def _schema() -> Iterator[str]:
 
 
 SCHEMA: Final = tuple(_schema())
+
+
+def forget_file(connection: sqlite3.Connection, table: Table, name: str) -> None:
+    """Forget the file of an index that is deleted or emptied; it goes when another is written."""
+    connection.execute(
+        "DELETE FROM vector_sidecars WHERE table_number = ? AND name = ?", (table.number, name)
+    )

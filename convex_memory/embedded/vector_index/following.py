@@ -82,6 +82,8 @@ class FollowedIndex:
         """
         source = _Source(connection, scope)
         moment = source.moment()
+        # Outside a transaction, what is read next may be of a later moment.
+        keep = keep and connection.in_transaction
         view = self._view_of(dimension)
         if view is None or view.moment != moment or self._lacks(fields, view):
             with self._lock:

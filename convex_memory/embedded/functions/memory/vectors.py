@@ -21,7 +21,14 @@ from convex_memory.embedded.functions.function import (
 )
 from convex_memory.embedded.functions.memory.rows import now_iso
 from convex_memory.embedded.tables import VECTOR_INDEXES, VECTORS
-from convex_memory.embedded.vector_index import Scope, count, is_finite_vector, nearest, wanted_by
+from convex_memory.embedded.vector_index import (
+    Scope,
+    count,
+    forget_file,
+    is_finite_vector,
+    nearest,
+    wanted_by,
+)
 from convex_memory.errors import (
     Conflict,
     DimensionMismatch,
@@ -223,6 +230,7 @@ def delete_index(documents: Documents, args: Args) -> Value:
     row = documents.first(VECTOR_INDEXES, indexName=name)
     documents.will_write()
     embedding_queue.unbind(documents.connection, name)
+    forget_file(documents.connection, VECTORS, name)
     removed = documents.connection.execute(
         "DELETE FROM mastra_vectors WHERE indexName = ?", (name,)
     ).rowcount
