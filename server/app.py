@@ -1,9 +1,9 @@
-"""The composition root: settings in, a server with its adapters out."""
+"""The MCP server: what it publishes, and how each request reaches the caller's adapters."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, NoReturn
 
@@ -16,6 +16,7 @@ from mcp.types import (
     CallToolResult,
     CompleteRequestParams,
     CompleteResult,
+    EmptyResult,
     GetPromptRequestParams,
     GetPromptResult,
     ListPromptsResult,
@@ -25,25 +26,17 @@ from mcp.types import (
     PaginatedRequestParams,
     ReadResourceRequestParams,
     ReadResourceResult,
+    SubscribeRequestParams,
+    SubscriptionsListenRequestParams,
+    SubscriptionsListenResult,
+    UnsubscribeRequestParams,
 )
 
-from convex_memory.cache import ConvexServerCache
-from convex_memory.capabilities import Capabilities
-from convex_memory.deployment import Deployment
-from convex_memory.embedders.embedder import Embedder
-from convex_memory.embedders.opening import open_embedder
 from convex_memory.errors import ConvexMemoryError, DeploymentError
-from convex_memory.indexing import POLL_MS_DEFAULT, POLL_MS_REMOTE, EmbeddingRunner
-from convex_memory.native_vector import ConvexNativeVector, NativeIndex
-from convex_memory.recall import Recall
-from convex_memory.store import ConvexStore
-from convex_memory.text_vectors import TextVectors
-from convex_memory.vector import ConvexVector
-from server.background import background_work
-from server.settings import APPLICATION, NOTIFY, NativeIndexSettings, Settings
+from server.settings import APPLICATION, NOTIFY, Settings
+from server.shared import Callers, Shared, open_shared
 from server.subscriptions import Subscriptions
 from tools import TOOLSETS, prompts, resources, select
-from tools.adapters import Adapters
 from tools.toolset import MemoryTool, refusal
 
 INSTRUCTIONS: Final = (
@@ -53,7 +46,7 @@ INSTRUCTIONS: Final = (
 )
 _STATIC: Final = CacheHint(ttl_ms=300_000, scope="private")
 
-Context = ServerRequestContext[Adapters]
+Context = ServerRequestContext[Callers]
 
 
 def application_version() -> str:
@@ -64,128 +57,31 @@ def application_version() -> str:
         return "0"
 
 
-def open_deployment(settings: Settings) -> Deployment:
-    """Return the deployment the settings name. Nothing is opened before its first call."""
-    if settings.convex_url is not None and settings.convex_admin_key is not None:
-        from convex_memory.remote import RemoteDeployment
-
-        return RemoteDeployment(
-            settings.convex_url,
-            settings.convex_admin_key.get_secret_value(),
-            timeout_ms=settings.request_timeout_ms,
-        )
-    from convex_memory.embedded import EmbeddedDeployment
-
-    return EmbeddedDeployment(settings.data_dir)
-
-
-def adapters_over(deployment: Deployment, settings: Settings) -> Adapters:
-    """Return the adapters over a deployment, as the settings have them."""
-    capabilities = Capabilities(deployment)
-    store = ConvexStore(
-        deployment, storage_function=settings.storage_function, capabilities=capabilities
-    )
-    native_indexes = {name: _native(index) for name, index in settings.native_indexes.items()}
-    indexing = _indexing(deployment, capabilities, settings)
-    return Adapters(
-        deployment=deployment,
-        resource_id=settings.resource_id,
-        store=store,
-        recall=Recall(store.memory, indexing),
-        vector=ConvexVector(
-            deployment, storage_function=settings.storage_function, capabilities=capabilities
-        ),
-        native_vector=ConvexNativeVector(
-            deployment,
-            native_indexes,
-            action=settings.native_vector_action,
-            query=settings.native_vector_query,
-            mutation=settings.native_vector_mutation,
-        ),
-        native_indexes=native_indexes,
-        cache=ConvexServerCache(
-            deployment,
-            function=settings.cache_function,
-            key_prefix=settings.cache_prefix,
-            ttl_ms=settings.cache_ttl_ms,
-            request_timeout_ms=settings.request_timeout_ms,
-        ),
-        indexing=indexing,
-        text_vectors=None
-        if indexing is None
-        else TextVectors(deployment, indexing.embedder, capabilities=capabilities),
-        restorable_ms=settings.restorable_ms,
-    )
-
-
-def embedder_of(settings: Settings) -> Embedder | None:
-    """Return the embedder the settings name, not loaded before it is used; None for `off`."""
-    key = settings.openai_api_key
-    return open_embedder(
-        settings.embedder,
-        api_key=None if key is None else key.get_secret_value(),
-        base_url=settings.openai_base_url,
-    )
-
-
-def _indexing(
-    deployment: Deployment, capabilities: Capabilities, settings: Settings
-) -> EmbeddingRunner | None:
-    embedder = embedder_of(settings)
-    if embedder is None:
-        return None
-    return EmbeddingRunner(
-        deployment,
-        embedder,
-        capabilities=capabilities,
-        poll_ms=POLL_MS_DEFAULT if settings.embedded else POLL_MS_REMOTE,
-        may_write=not settings.read_only,
-    )
-
-
-def _native(index: NativeIndexSettings) -> NativeIndex:
-    return NativeIndex(
-        table_name=index.tableName,
-        dimension=index.dimension,
-        vector_index_name=index.vectorIndexName,
-        id_field=index.idField,
-        id_index_name=index.idIndexName,
-        vector_field=index.vectorField,
-        metadata_field=index.metadataField,
-        filter_fields=index.filterFields,
-    )
-
-
-def create_server(settings: Settings, deployment: Deployment | None = None) -> Server[Adapters]:
+def create_server(settings: Settings, shared: Shared | None = None) -> Server[Callers]:
     """Return the MCP server.
 
     Args:
         settings: What to publish, and for whom.
-        deployment: Used, and left open; without one the server's lifespan opens the one the
-            settings name, and closes it.
+        shared: Used, and left open; without it the server's lifespan opens what the settings
+            name, and closes it.
     """
     published = select(settings.toolsets, read_only=settings.read_only)
-    subscriptions = Subscriptions() if settings.schedule_action == NOTIFY else None
+    tells = settings.schedule_action == NOTIFY
     definitions = [tool.definition for tool in published.values()]
 
     @asynccontextmanager
-    async def lifespan(server: Server[Adapters]) -> AsyncIterator[Adapters]:
-        opened = deployment or open_deployment(settings)
-        adapters = adapters_over(opened, settings)
-        try:
-            async with background_work(adapters, settings, subscriptions):
-                yield adapters
-        finally:
-            if adapters.indexing is not None:
-                await adapters.indexing.embedder.aclose()
-            if deployment is None:
-                await opened.aclose()
+    async def lifespan(server: Server[Callers]) -> AsyncIterator[Callers]:
+        async with AsyncExitStack() as stack:
+            opened = shared
+            if opened is None:
+                opened = await stack.enter_async_context(open_shared(settings))
+            yield Callers(opened, settings)
 
     async def list_templates(
         context: Context, params: PaginatedRequestParams | None
     ) -> ListResourceTemplatesResult:
         templates = list(resources.TEMPLATES)
-        if "schedules" in settings.toolsets or subscriptions is not None:
+        if "schedules" in settings.toolsets or tells:
             templates.append(resources.SCHEDULE_TEMPLATE)
         return ListResourceTemplatesResult(resource_templates=templates)
 
@@ -202,7 +98,7 @@ def create_server(settings: Settings, deployment: Deployment | None = None) -> S
         async def progress(done: float, total: float | None = None) -> None:
             await context.session.report_progress(done, total)
 
-        return await tool.call(params.arguments or {}, context.lifespan_context, progress)
+        return await tool.call(params.arguments or {}, context.lifespan_context.current(), progress)
 
     return Server(
         APPLICATION,
@@ -224,9 +120,9 @@ def create_server(settings: Settings, deployment: Deployment | None = None) -> S
         on_list_prompts=_list_prompts,
         on_get_prompt=_get_prompt,
         on_completion=_complete,
-        on_subscriptions_listen=subscriptions.listen if subscriptions else None,
-        on_subscribe_resource=subscriptions.subscribe if subscriptions else None,
-        on_unsubscribe_resource=subscriptions.unsubscribe if subscriptions else None,
+        on_subscriptions_listen=_listen if tells else None,
+        on_subscribe_resource=_subscribe if tells else None,
+        on_unsubscribe_resource=_unsubscribe if tells else None,
     )
 
 
@@ -246,7 +142,7 @@ async def _list_resources(
 ) -> ListResourcesResult:
     try:
         page = await resources.list_page(
-            context.lifespan_context, params.cursor if params else None
+            context.lifespan_context.current(), params.cursor if params else None
         )
     except ConvexMemoryError as error:
         _raise_protocol_error(error)
@@ -255,7 +151,7 @@ async def _list_resources(
 
 async def _read_resource(context: Context, params: ReadResourceRequestParams) -> ReadResourceResult:
     try:
-        contents = await resources.read(context.lifespan_context, str(params.uri))
+        contents = await resources.read(context.lifespan_context.current(), str(params.uri))
     except ConvexMemoryError as error:
         _raise_protocol_error(error, uri=str(params.uri))
     return ReadResourceResult(contents=[contents])
@@ -269,7 +165,9 @@ async def _list_prompts(
 
 async def _get_prompt(context: Context, params: GetPromptRequestParams) -> GetPromptResult:
     try:
-        return await prompts.get(context.lifespan_context, params.name, params.arguments or {})
+        return await prompts.get(
+            context.lifespan_context.current(), params.name, params.arguments or {}
+        )
     except ConvexMemoryError as error:
         _raise_protocol_error(error)
 
@@ -278,7 +176,7 @@ async def _complete(context: Context, params: CompleteRequestParams) -> Complete
     resolved = params.context.arguments if params.context and params.context.arguments else {}
     try:
         completion = await resources.complete(
-            context.lifespan_context,
+            context.lifespan_context.current(),
             params.argument.name,
             params.argument.value,
             resolved.get("thread_id"),
@@ -286,6 +184,27 @@ async def _complete(context: Context, params: CompleteRequestParams) -> Complete
     except ConvexMemoryError as error:
         _raise_protocol_error(error)
     return CompleteResult(completion=completion)
+
+
+async def _listen(
+    context: Context, params: SubscriptionsListenRequestParams
+) -> SubscriptionsListenResult:
+    return await _subscriptions(context).listen(context, params)
+
+
+async def _subscribe(context: Context, params: SubscribeRequestParams) -> EmptyResult:
+    return await _subscriptions(context).subscribe(context, params)
+
+
+async def _unsubscribe(context: Context, params: UnsubscribeRequestParams) -> EmptyResult:
+    return await _subscriptions(context).unsubscribe(context, params)
+
+
+def _subscriptions(context: Context) -> Subscriptions:
+    subscriptions = context.lifespan_context.shared.subscriptions
+    if subscriptions is None:
+        raise MCPError(INTERNAL_ERROR, "This server tells nobody of changes.")
+    return subscriptions
 
 
 def _raise_protocol_error(error: ConvexMemoryError, **data: Any) -> NoReturn:

@@ -156,9 +156,10 @@ def _stdio(parsed: argparse.Namespace) -> int:
 def _serve(parsed: argparse.Namespace) -> int:
     import anyio
 
-    from server.app import create_server, open_deployment
+    from server.app import create_server
     from server.log import log_to_stderr
     from server.settings import Settings
+    from server.shared import open_shared
     from server.transports import streamable_http
 
     streamable_http.check_loopback(parsed.host)
@@ -166,10 +167,9 @@ def _serve(parsed: argparse.Namespace) -> int:
     log_to_stderr(settings.log_level)
 
     async def run() -> None:
-        deployment = open_deployment(settings)
-        try:
+        async with open_shared(settings) as shared:
             app = streamable_http.create_app(
-                create_server(settings, deployment), host=parsed.host, deployment=deployment
+                create_server(settings, shared), host=parsed.host, deployment=shared.deployment
             )
             await streamable_http.serve(
                 app,
@@ -177,8 +177,6 @@ def _serve(parsed: argparse.Namespace) -> int:
                 port=parsed.port,
                 on_started=lambda url: _say(f"MCP at {url}{streamable_http.MCP_PATH}"),
             )
-        finally:
-            await deployment.aclose()
 
     anyio.run(run)
     return 0
@@ -275,15 +273,18 @@ def _reembed(parsed: argparse.Namespace) -> int:
 
 
 def _stats(parsed: argparse.Namespace) -> int:
-    from server.app import adapters_over, open_deployment
+    from convex_memory.store import ConvexStore
     from server.settings import Settings
+    from server.shared import open_deployment
 
     settings = Settings.from_environment()
 
     async def run() -> dict[str, int | None]:
         deployment = open_deployment(settings)
         try:
-            stats = await adapters_over(deployment, settings).store.memory.stats()
+            stats = await ConvexStore(
+                deployment, storage_function=settings.storage_function
+            ).memory.stats()
         finally:
             await deployment.aclose()
         return {

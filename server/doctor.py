@@ -13,9 +13,10 @@ from convex_memory.capabilities import VERSION_FUNCTION
 from convex_memory.deployment import Deployment
 from convex_memory.errors import ConfigurationError, ConvexMemoryError
 from server import convex_checks
-from server.app import application_version, embedder_of, open_deployment
+from server.app import application_version
 from server.finding import Finding
 from server.settings import APPLICATION, Settings
+from server.shared import embedder_of, open_deployment
 from tools import select
 
 

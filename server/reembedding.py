@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 
 from convex_memory.errors import ConfigurationError
-from server.app import adapters_over, open_deployment
 from server.settings import Settings
+from server.shared import open_deployment, shared_over
 
 
 def run(settings: Settings, index: str | None, show: Callable[[str], None]) -> int:
@@ -29,9 +29,8 @@ def run(settings: Settings, index: str | None, show: Callable[[str], None]) -> i
 
 async def _run(settings: Settings, index: str | None, show: Callable[[str], None]) -> int:
     deployment = open_deployment(settings)
-    adapters = adapters_over(deployment, settings)
+    runner = shared_over(deployment, settings).indexing
     try:
-        runner = adapters.indexing
         if runner is None:
             raise ConfigurationError(
                 "MEMORY_EMBEDDER is off: set it to the embedder that texts are to have."
@@ -45,7 +44,7 @@ async def _run(settings: Settings, index: str | None, show: Callable[[str], None
         stored = await runner.run_once()
         show(f"{stored} embedded here, {await runner.pending(index)} still to do")
     finally:
-        if adapters.indexing is not None:
-            await adapters.indexing.embedder.aclose()
+        if runner is not None:
+            await runner.embedder.aclose()
         await deployment.aclose()
     return 0

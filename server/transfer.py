@@ -24,9 +24,10 @@ from convex_memory.moving import (
     inventory_of,
     opened_for_writing,
 )
-from server.app import application_version, open_deployment
+from server.app import application_version
 from server.progress import Progress
 from server.settings import Settings
+from server.shared import open_deployment
 
 STANDARD: Final = "-"
 _GO_ON: Final = "What stands before is stored; the same command goes on from there."

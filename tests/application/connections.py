@@ -20,8 +20,9 @@ from mcp.client.streamable_http import streamable_http_client
 from starlette.types import ASGIApp, Message, Scope
 
 from convex_memory.embedded import DATABASE_NAME
-from server.app import create_server, open_deployment
+from server.app import create_server
 from server.settings import Settings
+from server.shared import open_shared
 from server.transports import streamable_http
 
 ROOT: Final = Path(__file__).parents[2]
@@ -98,12 +99,11 @@ async def connected(leg: str, settings: Settings) -> AsyncIterator[Caller]:
         async with Client(create_server(settings), mode=mode) as client:
             yield Caller(client)
     elif transport == "http":
-        deployment = open_deployment(settings)
-        app = streamable_http.create_app(
-            create_server(settings, deployment), host="127.0.0.1", deployment=deployment
-        )
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(deployment.aclose)
+            shared = await stack.enter_async_context(open_shared(settings))
+            app = streamable_http.create_app(
+                create_server(settings, shared), host="127.0.0.1", deployment=shared.deployment
+            )
             await stack.enter_async_context(started(app))
             wire = await stack.enter_async_context(
                 httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), timeout=30)

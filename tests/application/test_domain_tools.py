@@ -14,7 +14,7 @@ from convex_memory.store import ConvexStore
 from convex_memory.store.background_task_records import BackgroundTask
 from convex_memory.store.channel_records import ChannelInstallation
 from convex_memory.store.schedule_records import ScheduleTrigger
-from server.app import open_deployment
+from server.shared import open_deployment
 from tests.application.connections import Caller, connected, settings_in
 from tools import TOOLSETS, select
 

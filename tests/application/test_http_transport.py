@@ -11,8 +11,9 @@ import httpx2
 import pytest
 
 from convex_memory.limits import REQUEST_BODY_BYTES_MAX
-from server.app import create_server, open_deployment
+from server.app import create_server
 from server.settings import Settings
+from server.shared import open_shared
 from server.transports import streamable_http
 from tests.application.connections import connected, started, stored_in
 
@@ -28,11 +29,10 @@ HEADERS = {
 
 @pytest.fixture
 async def http(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
-    deployment = open_deployment(settings)
-    app = streamable_http.create_app(
-        create_server(settings, deployment), host="127.0.0.1", deployment=deployment
-    )
-    try:
+    async with open_shared(settings) as shared:
+        app = streamable_http.create_app(
+            create_server(settings, shared), host="127.0.0.1", deployment=shared.deployment
+        )
         async with (
             started(app),
             httpx2.AsyncClient(
@@ -40,8 +40,6 @@ async def http(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
             ) as http,
         ):
             yield http
-    finally:
-        await deployment.aclose()
 
 
 def call(tool: str, **arguments: Any) -> dict[str, Any]:

@@ -1,0 +1,176 @@
+"""The composition root: settings in; a deployment, an embedder and adapters out.
+
+What the callers of one process share is opened once (`open_shared`); each caller has adapters of
+its own over it (`Callers`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from convex_memory.cache import ConvexServerCache
+from convex_memory.capabilities import Capabilities
+from convex_memory.deployment import Deployment
+from convex_memory.embedders.embedder import Embedder
+from convex_memory.embedders.opening import open_embedder
+from convex_memory.indexing import POLL_MS_DEFAULT, POLL_MS_REMOTE, EmbeddingRunner
+from convex_memory.native_vector import ConvexNativeVector, NativeIndex
+from convex_memory.recall import Recall
+from convex_memory.store import ConvexStore
+from convex_memory.text_vectors import TextVectors
+from convex_memory.vector import ConvexVector
+from server.background import background_work
+from server.settings import NOTIFY, NativeIndexSettings, Settings
+from server.subscriptions import Subscriptions
+from tools.adapters import Adapters
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What every caller of one process uses together.
+
+    Attributes:
+        indexing: What embeds, in the background and for questions; None when it is off.
+        subscriptions: Who is to be told of what changed; None where nobody is told.
+    """
+
+    deployment: Deployment
+    capabilities: Capabilities
+    indexing: EmbeddingRunner | None
+    subscriptions: Subscriptions | None = None
+
+
+class Callers:
+    """The adapters of everybody who calls this server.
+
+    Args:
+        shared: What they use together.
+        settings: Whose memory it is, and what it is made of.
+    """
+
+    def __init__(self, shared: Shared, settings: Settings) -> None:
+        self.shared = shared
+        self._own = adapters_over(shared, settings, settings.resource_id)
+
+    def current(self) -> Adapters:
+        """Return the adapters of whoever makes the request that is being answered."""
+        return self._own
+
+
+@asynccontextmanager
+async def open_shared(settings: Settings) -> AsyncIterator[Shared]:
+    """Open what callers share, with the work that goes on in the background, and close it."""
+    deployment = open_deployment(settings)
+    subscriptions = Subscriptions() if settings.schedule_action == NOTIFY else None
+    shared = shared_over(deployment, settings, subscriptions)
+    try:
+        own = adapters_over(shared, settings, settings.resource_id)
+        async with background_work(own, settings, subscriptions):
+            yield shared
+    finally:
+        if shared.indexing is not None:
+            await shared.indexing.embedder.aclose()
+        await deployment.aclose()
+
+
+def open_deployment(settings: Settings) -> Deployment:
+    """Return the deployment the settings name. Nothing is opened before its first call."""
+    if settings.convex_url is not None and settings.convex_admin_key is not None:
+        from convex_memory.remote import RemoteDeployment
+
+        return RemoteDeployment(
+            settings.convex_url,
+            settings.convex_admin_key.get_secret_value(),
+            timeout_ms=settings.request_timeout_ms,
+        )
+    from convex_memory.embedded import EmbeddedDeployment
+
+    return EmbeddedDeployment(settings.data_dir)
+
+
+def shared_over(
+    deployment: Deployment, settings: Settings, subscriptions: Subscriptions | None = None
+) -> Shared:
+    """Return what callers share over a deployment, which stays the caller's to close."""
+    capabilities = Capabilities(deployment)
+    indexing = _indexing(deployment, capabilities, settings)
+    return Shared(deployment, capabilities, indexing, subscriptions)
+
+
+def adapters_over(shared: Shared, settings: Settings, resource_id: str) -> Adapters:
+    """Return one caller's adapters, as the settings have them."""
+    deployment, capabilities = shared.deployment, shared.capabilities
+    indexing = shared.indexing
+    store = ConvexStore(
+        deployment, storage_function=settings.storage_function, capabilities=capabilities
+    )
+    native_indexes = {name: _native(index) for name, index in settings.native_indexes.items()}
+    return Adapters(
+        deployment=deployment,
+        resource_id=resource_id,
+        store=store,
+        recall=Recall(store.memory, indexing),
+        vector=ConvexVector(
+            deployment, storage_function=settings.storage_function, capabilities=capabilities
+        ),
+        native_vector=ConvexNativeVector(
+            deployment,
+            native_indexes,
+            action=settings.native_vector_action,
+            query=settings.native_vector_query,
+            mutation=settings.native_vector_mutation,
+        ),
+        native_indexes=native_indexes,
+        cache=ConvexServerCache(
+            deployment,
+            function=settings.cache_function,
+            key_prefix=settings.cache_prefix,
+            ttl_ms=settings.cache_ttl_ms,
+            request_timeout_ms=settings.request_timeout_ms,
+        ),
+        indexing=indexing,
+        text_vectors=None
+        if indexing is None
+        else TextVectors(deployment, indexing.embedder, capabilities=capabilities),
+        restorable_ms=settings.restorable_ms,
+    )
+
+
+def embedder_of(settings: Settings) -> Embedder | None:
+    """Return the embedder the settings name, not loaded before it is used; None for `off`."""
+    key = settings.openai_api_key
+    return open_embedder(
+        settings.embedder,
+        api_key=None if key is None else key.get_secret_value(),
+        base_url=settings.openai_base_url,
+    )
+
+
+def _indexing(
+    deployment: Deployment, capabilities: Capabilities, settings: Settings
+) -> EmbeddingRunner | None:
+    embedder = embedder_of(settings)
+    if embedder is None:
+        return None
+    return EmbeddingRunner(
+        deployment,
+        embedder,
+        capabilities=capabilities,
+        poll_ms=POLL_MS_DEFAULT if settings.embedded else POLL_MS_REMOTE,
+        may_write=not settings.read_only,
+    )
+
+
+def _native(index: NativeIndexSettings) -> NativeIndex:
+    return NativeIndex(
+        table_name=index.tableName,
+        dimension=index.dimension,
+        vector_index_name=index.vectorIndexName,
+        id_field=index.idField,
+        id_index_name=index.idIndexName,
+        vector_field=index.vectorField,
+        metadata_field=index.metadataField,
+        filter_fields=index.filterFields,
+    )
