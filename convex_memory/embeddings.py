@@ -16,7 +16,7 @@ from convex_memory.limits import (
     VECTOR_DIMENSION_MIN,
     VECTOR_RESULTS_MAX,
 )
-from convex_memory.values import Value, are_finite_floats, check, whole_numbers
+from convex_memory.values import FiniteFloats, Value, are_finite_floats, check, whole_numbers
 
 COSINE: Final = "cosine"
 """The one metric; Convex's vector indexes have no other."""
@@ -97,9 +97,11 @@ def vector_of(where: str, vector: Vector, dimension: int | None = None) -> list[
     if not listed:
         raise InvalidArgument(f"{where} is empty; a vector has at least one number.")
     if are_finite_floats(listed):
-        numbers = list(cast(Sequence[float], listed))
+        numbers = FiniteFloats(cast(Sequence[float], listed))
     else:
-        numbers = [_number(where, position, item) for position, item in enumerate(listed)]
+        numbers = FiniteFloats(
+            _number(where, position, item) for position, item in enumerate(listed)
+        )
     if dimension is not None and len(numbers) != dimension:
         raise DimensionMismatch(
             f"{where} has {len(numbers)} dimensions; the index has {dimension}. "

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import sqlite3
-import struct
-from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +12,7 @@ from typing import Any, Final, Literal
 
 from convex_memory.embedded import embedding_queue, forgetting, search_text
 from convex_memory.embedded.tables import MESSAGES, THREADS, VECTORS, Field, Table
+from convex_memory.embedded.vector_blobs import read_vector, write_vector
 from convex_memory.embedded.vector_index.indexes import VectorIndexes
 from convex_memory.errors import InvalidArgument, LimitExceeded
 from convex_memory.limits import DOCUMENT_BYTES_MAX, DOCUMENT_NESTING_MAX
@@ -33,7 +32,6 @@ class _Removed:
 REMOVED: Final = _Removed()
 
 _NULL_NUMBER: Final = b"\0"
-_FLOAT32, _FLOAT64 = b"f", b"d"
 _CROCKFORD = bytes.maketrans(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789abcdefghjkmnpqrstvwxyz"
 )
@@ -449,29 +447,3 @@ def _misfit(table: Table, field: Field, value: Any) -> str:
     null = " or null" if field.nullable else ""
     got = "null" if value is None else type(value).__name__
     return f"Field {field.name} of {table.name} must be {wanted}{null}, not {got}."
-
-
-# --- Vectors
-
-
-def write_vector(values: Sequence[float]) -> bytes:
-    """Pack a vector: float32 when that loses nothing, else float64; the last byte says which.
-
-    The tag stands last so that the numbers stay aligned for whoever maps the blob.
-    """
-    # struct, because an array is filled number by number, several times slower.
-    shape = f"{len(values)}f"
-    try:
-        narrow = struct.pack(shape, *values)
-    except OverflowError:
-        return array("d", values).tobytes() + _FLOAT64
-    if struct.unpack(shape, narrow) == tuple(values):
-        return narrow + _FLOAT32
-    return array("d", values).tobytes() + _FLOAT64
-
-
-def read_vector(blob: bytes) -> list[float]:
-    """Unpack what `write_vector` packed."""
-    numbers: array[float] = array("f" if blob[-1:] == _FLOAT32 else "d")
-    numbers.frombytes(blob[:-1])
-    return numbers.tolist()

@@ -38,7 +38,7 @@ def unit_rows(blobs: Sequence[bytes], dimension: int) -> tuple[Floats, NDArray[n
     """Return the comparable rows as unit vectors, and which of the rows those are.
 
     Args:
-        blobs: Stored vectors (`documents.write_vector`).
+        blobs: Stored vectors (`vector_blobs`).
         dimension: A row of another length is not comparable, nor is one that is zero.
     """
     length32 = dimension * 4 + 1

@@ -6,7 +6,7 @@ Mastra app's `ConvexVector` sees the same ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from convex_memory.embedded import embedding_queue
@@ -21,6 +21,7 @@ from convex_memory.embedded.functions.function import (
 )
 from convex_memory.embedded.functions.memory.rows import now_iso
 from convex_memory.embedded.tables import VECTOR_INDEXES, VECTORS
+from convex_memory.embedded.vector_blobs import packed
 from convex_memory.embedded.vector_index import (
     Scope,
     count,
@@ -45,7 +46,7 @@ from convex_memory.limits import (
     VECTOR_RESULTS_MAX,
     VECTOR_UPSERT_BATCH,
 )
-from convex_memory.values import Value
+from convex_memory.values import FiniteFloats, Value
 
 _METRIC: Final = "cosine"
 REMOVE_BATCH_ROWS: Final = 2000
@@ -124,21 +125,41 @@ def upsert(documents: Documents, args: Args) -> Value:
     items = args.get("items")
     if not isinstance(items, list) or not 1 <= len(items) <= VECTOR_UPSERT_BATCH:
         raise InvalidArgument(f"items must be an array of 1 to {VECTOR_UPSERT_BATCH} vectors.")
-    for position, item in enumerate(items):
-        if not isinstance(item, Mapping):
-            raise InvalidArgument(f"items[{position}] must be {{id, vector, metadata?}}.")
-        allow_only(item, "id", "vector", "metadata", "text")
-        record_id = text_argument(item, "id")
-        vector = vector_argument(item.get("vector"), f"items[{position}].vector", index)
-        metadata = None if item.get("metadata") is None else _metadata(item["metadata"])
-        _put(
-            documents, index["indexName"], record_id, vector, metadata, bound.after if bound else 0
+    records = [_record(index, item, position) for position, item in enumerate(items)]
+    vectors = packed([record["embedding"] for record in records], index["dimension"])
+    for record, vector in zip(records, vectors, strict=True):
+        record["embedding"] = vector
+    there = _rows_of(documents, index["indexName"], [record["id"] for record in records])
+    for position, record in enumerate(records):
+        there[record["id"]] = _put(
+            documents, record, there.get(record["id"]), bound.after if bound else 0
         )
         if bound is not None:
             embedding_queue.keep_text(
-                documents.connection, bound.name, record_id, _text(item, position)
+                documents.connection, bound.name, record["id"], _text(items[position], position)
             )
     return {"upserted": len(items)}
+
+
+def _record(index: Record, item: Any, position: int) -> Record:
+    if not isinstance(item, Mapping):
+        raise InvalidArgument(f"items[{position}] must be {{id, vector, metadata?}}.")
+    allow_only(item, "id", "vector", "metadata", "text")
+    return _record_of(
+        index,
+        text_argument(item, "id"),
+        vector_argument(item.get("vector"), f"items[{position}].vector", index),
+        None if item.get("metadata") is None else _metadata(item["metadata"]),
+    )
+
+
+def _record_of(
+    index: Record, record_id: str, vector: FiniteFloats, metadata: Record | None
+) -> Record:
+    record: Record = {"id": record_id, "indexName": index["indexName"], "embedding": vector}
+    if metadata is not None:
+        record["metadata"] = metadata
+    return record
 
 
 def put_vector(
@@ -151,11 +172,11 @@ def put_vector(
     """
     index = {"indexName": bound.name, "dimension": bound.dimension}
     checked = vector_argument(vector, "vector", index)
+    row = _find(documents, index, record_id)
     if metadata is None:
-        row = _find(documents, index, record_id)
         metadata = None if row is None else row.fields.get("metadata")
     text = embedding_queue.kept_text(documents.connection, bound.name, record_id)
-    _put(documents, bound.name, record_id, checked, metadata, bound.after)
+    _put(documents, _record_of(index, record_id, checked, metadata), row, bound.after)
     if text is not None:
         embedding_queue.keep_text(documents.connection, bound.name, record_id, text)
 
@@ -167,27 +188,16 @@ def drop_vector(documents: Documents, index_name: str, record_id: str) -> None:
         documents.delete(VECTORS, row)
 
 
-def _put(
-    documents: Documents,
-    index_name: str,
-    record_id: str,
-    vector: list[float],
-    metadata: Record | None,
-    after: int,
-) -> None:
-    record: Record = {"id": record_id, "indexName": index_name, "embedding": vector}
-    if metadata is not None:
-        record["metadata"] = metadata
-    row = _find(documents, record, record_id)
+def _put(documents: Documents, record: Record, row: Row | None, after: int) -> Row:
+    """Store a record in place of the row with its id, where there is one."""
     if row is not None and row.sequence <= after:
         # Its place in the order says that an earlier embedder made it.
         documents.delete(VECTORS, row)
         row = None
     if row is None:
-        documents.insert(VECTORS, record)
-    else:
-        # The vector is new: metadata said of the old one no longer holds.
-        documents.patch(VECTORS, row, {"metadata": REMOVED, **record})
+        return documents.insert(VECTORS, record)
+    # The vector is new: metadata said of the old one no longer holds.
+    return documents.patch(VECTORS, row, {"metadata": REMOVED, **record})
 
 
 def update(documents: Documents, args: Args) -> Value:
@@ -278,6 +288,20 @@ def _match(row: Row, score: float, include_vector: bool) -> Record:
 
 def _find(documents: Documents, index: Record, record_id: str) -> Row | None:
     return documents.first(VECTORS, indexName=index["indexName"], id=record_id)
+
+
+def _rows_of(documents: Documents, index_name: str, ids: Sequence[str]) -> dict[str, Row]:
+    """Return the rows that are there by id, of several with one id the oldest."""
+    # Named, for the order of the rows tempts the planner to go through all of the index.
+    where = (
+        '"_sequence" IN (SELECT "_sequence" FROM "mastra_vectors" '
+        'INDEXED BY "mastra_vectors.by_index_id" WHERE "indexName" = ? '
+        f'AND "id" IN ({", ".join("?" * len(ids))}))'
+    )
+    found: dict[str, Row] = {}
+    for row in documents.scan(VECTORS, {}, where=where, bound=(index_name, *ids)):
+        found.setdefault(row.fields["id"], row)
+    return found
 
 
 def _selected(documents: Documents, index: Record, args: Args, ids_name: str) -> Iterator[Row]:
@@ -377,7 +401,7 @@ def _index(documents: Documents, args: Args) -> Record:
     return {**row.fields, "dimension": int(row.fields["dimension"])}
 
 
-def vector_argument(values: Any, what: str, index: Record) -> list[float]:
+def vector_argument(values: Any, what: str, index: Record) -> FiniteFloats:
     """Return a vector of an index's dimension.
 
     Raises:
@@ -392,7 +416,7 @@ def vector_argument(values: Any, what: str, index: Record) -> list[float]:
             f"{index['dimension']}.",
             details={"dimension": index["dimension"], "received": len(values)},
         )
-    return list(map(float, values))
+    return values if isinstance(values, FiniteFloats) else FiniteFloats(map(float, values))
 
 
 def _metadata(metadata: Any) -> dict[str, Any]:
