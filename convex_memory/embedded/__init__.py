@@ -76,7 +76,6 @@ class EmbeddedDeployment:
         if function.kind != kind:
             raise FunctionError(f"{path} is a {function.kind} and was called as a {kind}.")
         admitted = _admitted(name, args)
-        run = engine.read if function.reads(admitted) else engine.write
 
         def work(documents: Documents) -> Value:
             self._expire(documents)
@@ -84,7 +83,9 @@ class EmbeddedDeployment:
 
         try:
             async with asyncio.timeout(timeout_ms / 1000 if timeout_ms else None):
-                return await _answer(run(work))
+                if function.reads(admitted):
+                    return await _answer(engine.read(work, small=function.small(admitted)))
+                return await _answer(engine.write(work))
         except TimeoutError as error:
             raise DeploymentTimeout(
                 f"{path} gave no answer in {timeout_ms} ms. A write may still have happened."

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import mul
+from time import perf_counter
 from typing import Any, Final, Literal
 
 from convex_memory.embedded import embedding_queue, forgetting, search_text
@@ -41,6 +44,10 @@ class NeedsWrite(Exception):
     """A read found that it has to write; the engine runs it again on the writer."""
 
 
+class TakesLong(Exception):
+    """A read on an event loop needs more time; the engine runs it again in a thread."""
+
+
 @dataclass(slots=True)
 class Row:
     """One stored row. `sequence` is its place in creation order, never used twice."""
@@ -60,9 +67,11 @@ class Documents:
         create_time: Gives the `_creationTime` of the next new row, in milliseconds.
         writable: Whether this transaction may write; if not, a write raises `NeedsWrite`.
         vectors: The vector indexes of this database, where they outlive the transaction.
+        until: When a read has to end, on the clock of `time.perf_counter`; after that, the next
+            row raises `TakesLong`.
     """
 
-    __slots__ = ("_create_time", "_salt", "connection", "now_ms", "vectors", "writable")
+    __slots__ = ("_create_time", "_salt", "_until", "connection", "now_ms", "vectors", "writable")
 
     def __init__(
         self,
@@ -73,6 +82,7 @@ class Documents:
         *,
         writable: bool,
         vectors: VectorIndexes | None = None,
+        until: float = math.inf,
     ) -> None:
         self.vectors = vectors or VectorIndexes()
         self.connection = connection
@@ -80,6 +90,7 @@ class Documents:
         self.now_ms = now_ms
         self._salt = salt
         self._create_time = create_time
+        self._until = until
 
     # --- Reading
 
@@ -127,6 +138,8 @@ class Documents:
         decode = _decoder(table)
         for columns in cursor:
             yield decode(columns)
+            if perf_counter() > self._until:
+                raise TakesLong
 
     def at(self, table: Table, sequence: int) -> Row | None:
         """Return the row with this sequence, or None."""
@@ -296,11 +309,9 @@ _CROCKFORD_BACK = bytes.maketrans(
 
 
 def _fletcher16(body: bytes) -> bytes:
-    low = high = 0
-    for byte in body:
-        low = (low + byte) % 255
-        high = (high + low) % 255
-    return bytes((low, high))
+    # `high` is the sum of all that `low` has been: each byte as often as bytes are left.
+    high = sum(map(mul, body, range(len(body), 0, -1)))
+    return bytes((sum(body) % 255, high % 255))
 
 
 # --- Fields and columns

@@ -7,7 +7,8 @@ returns after the commit that holds it is on disk (`synchronous=FULL`): it survi
 and power loss.
 
 Reads run in parallel on reader threads, each with its own connection and each in one
-transaction, that is on one snapshot. Nothing ever blocks the event loop.
+transaction, that is on one snapshot. Small ones run where they are asked for (`near_reads`).
+Nothing ever blocks the event loop.
 
 Several processes may open one file. `BEGIN IMMEDIATE` takes the write lock before anything is
 read, so no update is lost; a busy file is waited for, up to `BUSY_TIMEOUT_MS`.
@@ -18,17 +19,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import queue
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
-from convex_memory.embedded.documents import Documents, NeedsWrite
+from convex_memory.embedded.documents import Documents, NeedsWrite, TakesLong
 from convex_memory.embedded.migrations import migrate, refuse_newer
+from convex_memory.embedded.near_reads import NearReads
 from convex_memory.embedded.turns import TurnsConnection
 from convex_memory.embedded.vector_index.indexes import VectorIndexes
 from convex_memory.errors import (
@@ -101,19 +105,29 @@ class Engine:
         self._starting = threading.Lock()
         self._opening = threading.Lock()
         self._closed = False
+        self._writing = False
         self._salt = b""
         self._last_created = 0.0
         self._vectors = VectorIndexes()
+        self._near = NearReads(partial(self._documents, writable=False))
 
     # --- Callers, on the event loop
 
-    async def read(self, work: Work[T]) -> T:
+    async def read(self, work: Work[T], *, small: bool = False) -> T:
         """Run `work` on one snapshot; where it turns out to write, run it again as a write.
+
+        Args:
+            work: What to run; it may be begun more than once.
+            small: Whether it reads a few rows by index, so that handing it to a thread would
+                take longer than it does.
 
         Raises:
             ConvexMemoryError: What `work` raised, or `StorageFailed` and its siblings.
         """
         try:
+            if small and not self._closed and not self._writing:
+                with contextlib.suppress(TakesLong):
+                    return await self._near.read(work)
             return await self._submit(self._reads, work)
         except NeedsWrite:
             return await self.write(work)
@@ -140,6 +154,7 @@ class Engine:
             self._reads.put(None)
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
+        await asyncio.to_thread(self._near.close)
         await asyncio.to_thread(self._vectors.finish)
 
     async def _submit(self, requests: _Queue, work: Work[T]) -> T:
@@ -186,6 +201,10 @@ class Engine:
             connection.close()
 
     def _read_one(self, connection: sqlite3.Connection, request: _Request) -> bool:
+        if not self._near.is_open:
+            # A failure is not this read's: it will show itself in it, or in the next.
+            with contextlib.suppress(sqlite3.Error):
+                self._near.open(partial(self._open, shared=True))
         if not request.future.cancelled():
             try:
                 connection.execute("BEGIN")
@@ -203,7 +222,9 @@ class Engine:
         group, closing = [first], False
         try:
             connection.execute("BEGIN IMMEDIATE")
+            self._writing = True
             closing = self._run_group(connection, group)
+            self._writing = False
             connection.execute("COMMIT")
         except BaseException as error:
             if connection.in_transaction:
@@ -211,6 +232,7 @@ class Engine:
             failure = self._translated(error)
             for request in group:
                 request.error = request.error or failure
+        self._writing = False
         _settle(group)
         if not closing:
             self._use_idle_time(connection)
@@ -263,7 +285,9 @@ class Engine:
             connection.execute("ROLLBACK TO one")
         connection.execute("RELEASE one")
 
-    def _documents(self, connection: sqlite3.Connection, *, writable: bool) -> Documents:
+    def _documents(
+        self, connection: sqlite3.Connection, until: float = math.inf, *, writable: bool
+    ) -> Documents:
         return Documents(
             connection,
             self._salt,
@@ -271,6 +295,7 @@ class Engine:
             self._create_time,
             writable=writable,
             vectors=self._vectors,
+            until=until,
         )
 
     def _create_time(self) -> float:
@@ -330,13 +355,14 @@ class Engine:
             row = connection.execute("SELECT value FROM settings WHERE name = 'salt'").fetchone()
             return bytes(row[0])
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self, *, shared: bool = False) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self.path,
             timeout=BUSY_TIMEOUT_MS / 1000,
             isolation_level=None,
             cached_statements=512,
             factory=TurnsConnection,
+            check_same_thread=not shared,
         )
         try:
             # A commit that returned is on the disk, whatever happens next.

@@ -30,26 +30,44 @@ class Function:
         reads: Whether a call with these arguments only reads, so that it may run on a
             snapshot beside others. A handler that then writes after all is run again as a
             write.
+        small: Whether such a call, with these arguments, reads a few rows by index, so that it
+            takes less time than handing it to another thread would.
     """
 
     kind: Kind
     handler: Handler
     reads: Callable[[Args], bool]
+    small: Callable[[Args], bool]
 
 
-def query(handler: Handler) -> Function:
+def always(args: Args) -> bool:
+    """Say yes to any arguments."""
+    return True
+
+
+def never(args: Args) -> bool:
+    """Say no to any arguments."""
+    return False
+
+
+def query(handler: Handler, *, small: Callable[[Args], bool] = never) -> Function:
     """Declare a query."""
-    return Function("query", handler, lambda args: True)
+    return Function("query", handler, always, small)
 
 
-def mutation(handler: Handler, reads: Callable[[Args], bool] = lambda args: False) -> Function:
+def mutation(
+    handler: Handler,
+    reads: Callable[[Args], bool] = never,
+    *,
+    small: Callable[[Args], bool] = never,
+) -> Function:
     """Declare a mutation; `reads` tells the calls of it that only read."""
-    return Function("mutation", handler, reads)
+    return Function("mutation", handler, reads, small)
 
 
 def action(handler: Handler) -> Function:
     """Declare an action that only reads, as a vector search does."""
-    return Function("action", handler, lambda args: True)
+    return Function("action", handler, always, never)
 
 
 @dataclass(frozen=True, slots=True)

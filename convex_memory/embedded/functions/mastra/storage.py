@@ -49,6 +49,11 @@ def reads(args: Args) -> bool:
     return op in READS or (operation is not None and operation.reads)
 
 
+def loads(args: Args) -> bool:
+    """Whether this request reads single rows by their keys."""
+    return args.get("op") in ("load", "loadMany")
+
+
 def handle(documents: Documents, args: Args) -> Value:
     """Run one storage request and return its envelope."""
     name = args.get("tableName")

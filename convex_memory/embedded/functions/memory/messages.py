@@ -76,7 +76,7 @@ def page(documents: Documents, args: Args) -> Value:
     )  # fmt: skip
     thread = thread_named(documents, args)
     limit = whole_argument(args, "limit", 1, PAGE_MESSAGES_MAX)
-    chars_max = whole_argument(args, "charsMax", 1, 2**53, 2**53)
+    chars_max = whole_argument(args, "charsMax", 1, 2**53, 2**53) if "charsMax" in args else None
     newest = choice_argument(args, "order", ("newest", "oldest")) == "newest"
     question = f"messages:{thread.fields['id']}:{'newest' if newest else 'oldest'}"
     rows = _thread_rows(
@@ -90,11 +90,12 @@ def page(documents: Documents, args: Args) -> Value:
     chars = 0
     more = False
     for row in rows:
-        if len(taken) >= limit or (taken and chars >= chars_max):
+        if len(taken) >= limit or (taken and chars_max is not None and chars >= chars_max):
             more = True
             break
         taken.append(row)
-        chars += len(message_text(row.fields["content"]))
+        if chars_max is not None:
+            chars += len(message_text(row.fields["content"]))
     cursor = (
         write_cursor(question, taken[-1].fields["createdAt"], taken[-1].sequence) if more else None
     )
