@@ -26,6 +26,7 @@ from convex_memory.limits import SEARCH_QUERY_CHARS_MAX
 from convex_memory.records import Message
 from convex_memory.search_words import telling_words
 from convex_memory.store import MemoryStore, MessageMark, SearchScope
+from convex_memory.store.searching import Candidates
 from convex_memory.values import Value
 
 logger = logging.getLogger(__name__)
@@ -152,11 +153,17 @@ class Recall:
             until=until,
             metadata=metadata,
         )
-        vector, note = await self._vector_of(query)
-        if vector is None or self._indexing is None:
-            recalled = await self._by_words(query, limit, within, cursor, note)
+        if len(query) > SEARCH_QUERY_CHARS_MAX:
+            raise LimitExceeded(
+                f"query has {len(query):,} characters; at most {SEARCH_QUERY_CHARS_MAX:,} are "
+                "searched for. Ask with the words that matter."
+            )
+        indexing = self._indexing
+        if indexing is not None and await indexing.begin():
+            recalled = await self._by_both(query, limit, within, cursor, indexing)
         else:
-            recalled = await self._by_both(query, vector, limit, within, cursor)
+            note = None if indexing is None else indexing.refusal
+            recalled = await self._by_words(query, limit, within, cursor, note)
         if not neighbours:
             return recalled
         hits = await asyncio.gather(
@@ -170,24 +177,6 @@ class Recall:
             pending=recalled.pending,
             note=recalled.note,
         )
-
-    async def _vector_of(self, query: str) -> tuple[list[float] | None, str | None]:
-        """Return the vector of a question, or None and why there is none."""
-        if len(query) > SEARCH_QUERY_CHARS_MAX:
-            raise LimitExceeded(
-                f"query has {len(query):,} characters; at most {SEARCH_QUERY_CHARS_MAX:,} are "
-                "searched for. Ask with the words that matter."
-            )
-        if self._indexing is None:
-            return None, None
-        if not await self._indexing.begin():
-            return None, self._indexing.refusal
-        try:
-            made = await self._indexing.embedder.embed([query])
-        except EmbedderError as error:
-            logger.warning("a question could not be embedded: %s", error.code)
-            return None, error.message
-        return made.vectors[0].tolist(), None
 
     # --- By words
 
@@ -225,13 +214,26 @@ class Recall:
     # --- By words and meaning
 
     async def _by_both(
-        self, query: str, vector: list[float], limit: int, within: SearchScope, cursor: str | None
+        self,
+        query: str,
+        limit: int,
+        within: SearchScope,
+        cursor: str | None,
+        indexing: EmbeddingRunner,
     ) -> Recalled:
         question = f"recall:{' '.join(telling_words(query))}"
         position = read_cursor({"cursor": cursor}, question, (int,))
         skip = position[0] if position else 0
+        # Neither waits for the other: the question is embedded while its words are looked up.
+        made, words = await asyncio.gather(
+            _embedded(indexing, query),
+            self._memory.candidates_by_words(query, WORD_CANDIDATES, within),
+        )
+        if isinstance(made, EmbedderError):
+            logger.warning("a question could not be embedded: %s", made.code)
+            return await self._by_words(query, limit, within, None, made.message)
         try:
-            ranked = await self._ranked(query, vector, within)
+            ranked = await self._ranked(words, made, within, indexing.embedder.id)
         except Conflict as error:
             # Somebody changed the embedder since this one was asked whether it is the right one.
             return await self._by_words(query, limit, within, None, error.message)
@@ -255,12 +257,12 @@ class Recall:
             pending=ranked.pending,
         )
 
-    async def _ranked(self, query: str, vector: list[float], within: SearchScope) -> _Ranked:
-        assert self._indexing is not None
-        words = await self._memory.candidates_by_words(query, WORD_CANDIDATES, within)
+    async def _ranked(
+        self, words: Candidates, vector: list[float], within: SearchScope, embedder: str
+    ) -> _Ranked:
         compared = list(words.scores)[:COMPARED]
         meaning = await self._memory.candidates_by_meaning(
-            vector, self._indexing.embedder.id, MEANING_CANDIDATES, within, ids=compared
+            vector, embedder, MEANING_CANDIDATES, within, ids=compared
         )
         # What was not compared is no nearer than the last that was found by meaning.
         floor = min(meaning.scores.values(), default=0.0)
@@ -299,3 +301,13 @@ class Recall:
             after=tuple(around.messages[around.index + 1 :]),
             marks=around.marks,
         )
+
+
+async def _embedded(indexing: EmbeddingRunner, query: str) -> list[float] | EmbedderError:
+    """Return the vector of a question, or why there is none."""
+    try:
+        made = await indexing.embedder.embed([query])
+    except EmbedderError as error:
+        return error
+    vector: list[float] = made.vectors[0].tolist()
+    return vector

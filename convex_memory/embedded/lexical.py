@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 WORDS_MAX: Final = 64
 """Words of a question that are looked up; the rarest `TERMS_MAX` of them count."""
+_SORTED_FIRST: Final = 512
 _DAY_MS: Final = 86_400_000
 
 
@@ -84,21 +85,38 @@ def search(documents: Documents, question: str, conditions: Conditions) -> Itera
     if holding:
         _add_windows(stand, holding, weights, own, wanted, score)
     _add_dates(stand, named, scope, messages, score)
-    score *= wanted & scope
+    found = np.flatnonzero(score)
+    found = found[wanted[found] & scope[found]]
     asked = turns.speakers_called(documents.connection, words)
     if asked:
-        score *= np.where(np.isin(stand.speaker, asked), 1 + SPEAKER, 1)
-    found = np.flatnonzero(score)
-    best = found[np.lexsort((-stand.sequence[found], -score[found]))]
-    scale = float(score[best[0]]) if len(best) else 1.0
+        score[found[np.isin(stand.speaker[found], asked)]] *= 1 + SPEAKER
+    scale = float(score[found].max(initial=0.0)) or 1.0
     nobody = turns.number_of(documents.connection, "resource", "")
-    for at in best:
+    for at in _best_first(found, score, stand):
         yield Found(
             int(stand.sequence[at]),
             float(score[at]) / scale,
             near=not own[at],
             is_own=conditions.resource is None or int(stand.resource[at]) != nobody,
         )
+
+
+def _best_first(
+    found: NDArray[Any], score: NDArray[Any], stand: turns.Turns
+) -> Iterator[NDArray[Any]]:
+    """Yield positions by score, equal ones newest first; sorted only as far as they are taken."""
+    import numpy as np
+
+    taken = _SORTED_FIRST
+    while len(found):
+        first = found
+        if len(found) > taken:
+            least = np.partition(score[found], len(found) - taken)[len(found) - taken]
+            first, found = found[score[found] >= least], found[score[found] < least]
+        else:
+            found = found[:0]
+        yield from first[np.lexsort((-stand.sequence[first], -score[first]))]
+        taken *= 8
 
 
 def _masks(

@@ -44,6 +44,8 @@ from convex_memory.search_words import telling_words
 from convex_memory.values import Value
 
 _TIMES: Final = ("since", "until")
+_FILTERED_OUT: Final = 16
+"""Messages found by meaning that may be removed, or another's, without a second look."""
 _LOOKED_UP: Final = 256
 """Messages that are looked up at a time, best first, to see whether they are still there."""
 
@@ -96,7 +98,7 @@ def semantic(documents: Documents, args: Args) -> Value:
     if not isinstance(ids, list) or len(ids) > VECTOR_RESULTS_MAX:
         raise InvalidArgument(f"ids must be an array of at most {VECTOR_RESULTS_MAX} ids.")
     hits: list[Value] = []
-    asked = 2 * limit
+    asked = limit + _FILTERED_OUT
     seen = 0
     while True:
         found = most_similar(documents, bound, vector, asked, _vector_filter(args))
