@@ -33,6 +33,8 @@ from mcp.types import (
 )
 
 from convex_memory.errors import ConvexMemoryError, DeploymentError
+from server.auth import current_principal
+from server.auth.scopes import scope_of, why_not
 from server.settings import APPLICATION, NOTIFY, Settings
 from server.shared import Callers, Shared, open_shared
 from server.subscriptions import Subscriptions
@@ -94,6 +96,9 @@ def create_server(settings: Settings, shared: Shared | None = None) -> Server[Ca
         tool = published.get(params.name)
         if tool is None:
             return refusal("unknown_tool", _why_unknown(params.name, published))
+        scope = scope_of("tools/call", params.name, published)
+        if (lacking := why_not(current_principal(), scope)) is not None:
+            return refusal("insufficient_scope", lacking, {"scope": scope})
 
         async def progress(done: float, total: float | None = None) -> None:
             await context.session.report_progress(done, total)

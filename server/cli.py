@@ -82,6 +82,13 @@ def _parser() -> argparse.ArgumentParser:
         "index", metavar="INDEX", nargs="?", help="an index of texts (default: messages)"
     )
     reembed.set_defaults(run=_reembed)
+    token = commands.add_parser(
+        "token", help="make a bearer token for somebody, as a line for MEMORY_HTTP_TOKENS"
+    )
+    token.add_argument(
+        "name", metavar="NAME", help="whose memory it opens; NAME:read may only read"
+    )
+    token.set_defaults(run=_token)
     stats = commands.add_parser("stats", help="say how much is stored")
     stats.add_argument("--json", action="store_true", help="for programs")
     stats.set_defaults(run=_stats)
@@ -157,26 +164,34 @@ def _serve(parsed: argparse.Namespace) -> int:
     import anyio
 
     from server.app import create_server
+    from server.auth.access import HOW_TO_OPEN, open_access
     from server.log import log_to_stderr
     from server.settings import Settings
     from server.shared import open_shared
     from server.transports import streamable_http
 
-    streamable_http.check_loopback(parsed.host)
     settings = Settings.from_environment()
     log_to_stderr(settings.log_level)
+    access = open_access(settings)
+    if access is None:
+        streamable_http.check_loopback(parsed.host)
+
+    def started(url: str) -> None:
+        _say(f"MCP at {url}{streamable_http.MCP_PATH}")
+        if access is None:
+            _say(f"Nobody is asked who they are, so this machine alone is served. {HOW_TO_OPEN}")
 
     async def run() -> None:
         async with open_shared(settings) as shared:
             app = streamable_http.create_app(
-                create_server(settings, shared), host=parsed.host, deployment=shared.deployment
-            )
-            await streamable_http.serve(
-                app,
+                create_server(settings, shared),
                 host=parsed.host,
-                port=parsed.port,
-                on_started=lambda url: _say(f"MCP at {url}{streamable_http.MCP_PATH}"),
+                deployment=shared.deployment,
+                names=access.names if access else (),
+                wrappers=access.wrappers if access else (),
+                routes=access.routes if access else (),
             )
+            await streamable_http.serve(app, host=parsed.host, port=parsed.port, on_started=started)
 
     anyio.run(run)
     return 0
@@ -270,6 +285,13 @@ def _reembed(parsed: argparse.Namespace) -> int:
     settings = Settings.from_environment()
     log_to_stderr(settings.log_level)
     return run(settings, parsed.index, print)
+
+
+def _token(parsed: argparse.Namespace) -> int:
+    from server.auth.tokens import line_for
+
+    print(line_for(parsed.name))
+    return 0
 
 
 def _stats(parsed: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
@@ -86,6 +87,9 @@ class Settings(BaseModel):
     openai_api_key: SecretStr | None = None
     openai_base_url: str | None = None
     deployment_key: SecretStr | None = None
+    http_tokens: SecretStr | None = None
+    oauth_issuer: str | None = None
+    oauth_audience: str | None = None
     schedule_action: str | None = None
     schedule_poll_ms: int = SCHEDULE_POLL_MS_DEFAULT
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
@@ -134,17 +138,28 @@ def default_data_dir() -> Path:
     return user_data_path(APPLICATION, appauthor=False)
 
 
+_PAIRS: Final = (
+    (
+        ("CONVEX_URL", "CONVEX_ADMIN_KEY"),
+        "set both to use a Convex deployment, or neither to keep the memory in a local folder",
+    ),
+    (
+        ("MEMORY_OAUTH_ISSUER", "MEMORY_OAUTH_AUDIENCE"),
+        "set both, the audience being the public address of this server's /mcp, to take tokens of "
+        "an OAuth issuer, or neither",
+    ),
+)
+"""Variables that go together, and why."""
+
+
 def _half_configured(given: Mapping[str, str]) -> list[str]:
-    pair = ("CONVEX_URL", "CONVEX_ADMIN_KEY")
-    there = [name for name in pair if name in given]
-    if len(there) != 1:
-        return []
-    [present] = there
-    [missing] = set(pair) - {present}
-    return [
-        f"{present} is set but {missing} is not: set both to use a Convex deployment, or neither "
-        "to keep the memory in a local folder"
-    ]
+    problems = []
+    for pair, why in _PAIRS:
+        there = [name for name in pair if name in given]
+        if len(there) == 1:
+            [missing] = set(pair) - set(there)
+            problems.append(f"{there[0]} is set but {missing} is not: {why}")
+    return problems
 
 
 def _embedder_half_configured(values: Mapping[str, Any]) -> list[str]:
@@ -176,6 +191,28 @@ def _url(value: str) -> str:
             "must be the address of a deployment, such as https://happy-animal-123.convex.cloud"
         )
     return value.rstrip("/")
+
+
+def _issuer(value: str) -> str:
+    address = urlsplit(value)
+    secure = address.scheme == "https" or address.hostname in ("localhost", "127.0.0.1", "::1")
+    if address.scheme not in ("https", "http") or not address.hostname or not secure:
+        raise ValueError(
+            "must be the https address of the authorization server, exactly as it names itself "
+            "(http on loopback only)"
+        )
+    if address.query or address.fragment:
+        raise ValueError("must be an address without ? and #")
+    return value
+
+
+def _audience(value: str) -> str:
+    address = urlsplit(value)
+    if address.scheme not in ("https", "http") or not address.hostname or address.fragment:
+        raise ValueError(
+            "must be the public address of this server, such as https://memory.example.com/mcp"
+        )
+    return value
 
 
 def _whole(least: int) -> Callable[[str], int]:
@@ -288,6 +325,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "OPENAI_API_KEY": ("openai_api_key", SecretStr),
     "OPENAI_BASE_URL": ("openai_base_url", _text),
     "MEMORY_DEPLOYMENT_KEY": ("deployment_key", SecretStr),
+    "MEMORY_HTTP_TOKENS": ("http_tokens", SecretStr),
     "MEMORY_SCHEDULE_ACTION": ("schedule_action", _schedule_action),
     "MEMORY_SCHEDULE_POLL_MS": ("schedule_poll_ms", _whole(10)),
     "MEMORY_LOG_LEVEL": ("log_level", _level),

@@ -6,9 +6,11 @@ its own over it (`Callers`).
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from convex_memory.cache import ConvexServerCache
 from convex_memory.capabilities import Capabilities
@@ -21,10 +23,14 @@ from convex_memory.recall import Recall
 from convex_memory.store import ConvexStore
 from convex_memory.text_vectors import TextVectors
 from convex_memory.vector import ConvexVector
+from server.auth import current_principal
 from server.background import background_work
 from server.settings import NOTIFY, NativeIndexSettings, Settings
 from server.subscriptions import Subscriptions
 from tools.adapters import Adapters
+
+PRINCIPALS_KEPT_MAX: Final = 1000
+"""How many principals' adapters are kept at once; those of others are made anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +58,27 @@ class Callers:
 
     def __init__(self, shared: Shared, settings: Settings) -> None:
         self.shared = shared
+        self._settings = settings
         self._own = adapters_over(shared, settings, settings.resource_id)
+        self._of_principals: OrderedDict[str, Adapters] = OrderedDict()
 
     def current(self) -> Adapters:
-        """Return the adapters of whoever makes the request that is being answered."""
-        return self._own
+        """Return the adapters of whoever makes the request that is being answered.
+
+        Those of the principals seen last are kept.
+        """
+        principal = current_principal()
+        if principal is None:
+            return self._own
+        adapters = self._of_principals.get(principal.id)
+        if adapters is None:
+            adapters = adapters_over(self.shared, self._settings, principal.id)
+            self._of_principals[principal.id] = adapters
+            if len(self._of_principals) > PRINCIPALS_KEPT_MAX:
+                self._of_principals.popitem(last=False)
+        else:
+            self._of_principals.move_to_end(principal.id)
+        return adapters
 
 
 @asynccontextmanager
