@@ -105,6 +105,11 @@ def create_server(settings: Settings, shared: Shared | None = None) -> Server[Ca
 
         return await tool.call(params.arguments or {}, context.lifespan_context.current(), progress)
 
+    def input_schema(name: str) -> Mapping[str, Any] | None:
+        # Without it the SDK lists all tools at every call over HTTP, to look for this one.
+        tool = published.get(name)
+        return None if tool is None else tool.definition.input_schema
+
     return Server(
         APPLICATION,
         title="Convex Memory",
@@ -117,6 +122,7 @@ def create_server(settings: Settings, shared: Shared | None = None) -> Server[Ca
             "resources/templates/list": _STATIC,
             "server/discover": _STATIC,
         },
+        get_tool_input_schema=input_schema,
         on_list_tools=list_tools,
         on_call_tool=call_tool,
         on_list_resources=_list_resources,

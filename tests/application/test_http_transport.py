@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx2
 import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 
 from convex_memory.limits import REQUEST_BODY_BYTES_MAX
 from server.app import create_server
@@ -158,3 +160,28 @@ async def test_processes_share_a_folder_without_sessions(settings: Settings) -> 
     ):
         for count, caller in enumerate([one, other] * 3, 1):
             assert (await caller.call("cache_increment", key="k"))["value"] == count
+
+
+async def test_a_call_does_not_list_the_tools_to_find_one(settings: Settings) -> None:
+    async with open_shared(settings) as shared:
+        server = create_server(settings, shared)
+        entry = server.get_request_handler("tools/list")
+        assert entry is not None
+        listed = []
+
+        async def list_tools(context: Any, params: Any) -> Any:
+            listed.append(context.method)
+            return await entry.handler(context, params)
+
+        server.add_request_handler("tools/list", entry.params_type, list_tools)
+        app = streamable_http.create_app(server, host="127.0.0.1", deployment=shared.deployment)
+        async with (
+            started(app),
+            httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), timeout=30) as wire,
+            Client(streamable_http_client(f"{URL}/mcp", http_client=wire)) as client,
+        ):
+            assert client.protocol_version == "2026-07-28"
+            await client.list_tools()
+            assert listed == ["tools/list"]
+            await client.call_tool("cache_increment", {"key": "k"})
+            assert listed == ["tools/list"]
