@@ -1,4 +1,4 @@
-"""The vector index of the embedded deployment: exact, in memory, in step with the rows.
+"""The vector index of the embedded deployment: in memory, in step with the rows, exact.
 
 SQLite holds every vector; this is a cache of them, small and fast to scan.
 """
@@ -23,6 +23,7 @@ __all__ = [
     "forget_file",
     "is_finite_vector",
     "nearest",
+    "nearly_nearest",
     "wanted_by",
 ]
 
@@ -68,3 +69,23 @@ def nearest(
     return searching.nearest(
         documents, scope, query, limit, wanted=wanted, comparable_only=comparable_only
     )
+
+
+def nearly_nearest(
+    documents: Documents, scope: Scope, query: Sequence[float], limit: int
+) -> tuple[list[Scored], bool]:
+    """Return nearly the `limit` most similar rows of a large index, and whether exactly them.
+
+    A small index is searched exactly. In one of more than `lists.ROWS_LEAST` rows, those that
+    were there when its lists were made are looked at where they are likely to be near; newer
+    ones all. What is returned is scored exactly and in order; deleted rows are never among it.
+
+    Args:
+        documents: The transaction.
+        scope: Where.
+        query: The vector, of the index's dimension.
+        limit: Most rows to return.
+    """
+    from convex_memory.embedded.vector_index import searching
+
+    return searching.nearly_nearest(documents, scope, query, limit)

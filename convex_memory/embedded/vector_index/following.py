@@ -59,6 +59,7 @@ class FollowedIndex:
         self._lock = threading.Lock()
         self._rows: Rows | None = None
         self._view: View | None = None
+        self._is_due = False
         self._saving = Saving(self._take)
 
     def seen(
@@ -91,6 +92,9 @@ class FollowedIndex:
                 if keep and (view is None or view.moment <= moment):
                     view = self._brought_to(moment, source, dimension, fields)
         if view is not None:
+            rows = self._rows
+            if self._is_due and keep and rows is not None:
+                self._saving.begin(connection, scope, view, rows.token)
             if view.moment == moment:
                 return Seen(view, moment.inserted, ())
             different = source.difference(view, moment)
@@ -128,8 +132,7 @@ class FollowedIndex:
                     rows.add_column(name, source.documents())
                     view = rows.view(moment, view.changes, view.changes_after)
         self._rows, self._view = rows, view
-        if is_due(rows):
-            self._saving.begin(source.connection, source.scope, view)
+        self._is_due = is_due(rows)
         return view
 
     def _take(self, kept: Saved) -> None:
@@ -137,6 +140,7 @@ class FollowedIndex:
         with self._lock:
             if self._view_of(kept.rows.dimension) is not None:
                 self._rows, self._view = kept.rows, kept.view()
+                self._is_due = False
 
 
 def _loaded(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from convex_memory.embedded.documents import Documents
 from convex_memory.embedded.vector_index.columns import Mask, chosen, read_document
 from convex_memory.embedded.vector_index.following import Seen
+from convex_memory.embedded.vector_index.kernel import Codes
 from convex_memory.embedded.vector_index.quantising import closer_bounds, coded_query
 from convex_memory.embedded.vector_index.scope import Scope, Scored
 from convex_memory.embedded.vector_index.scoring import Floats, direction, scores_of, unit_rows
@@ -51,16 +52,35 @@ def nearest(
     target = direction(query)
     if target is None and comparable_only:
         return []
+    search = _search(documents, scope, query, target, wanted, comparable_only=comparable_only)
+    return search.best(limit, wanted).listed()
+
+
+def nearly_nearest(
+    documents: Documents, scope: Scope, query: Sequence[float], limit: int
+) -> tuple[list[Scored], bool]:
+    """See `vector_index.nearly_nearest`."""
+    search = _search(documents, scope, query, direction(query), None, comparable_only=False)
+    best = search.best_of_lists(limit)
+    if best is None:
+        return search.best(limit, None).listed(), True
+    return best.listed(), False
+
+
+def _search(
+    documents: Documents,
+    scope: Scope,
+    query: Sequence[float],
+    target: Floats | None,
+    wanted: Wanted | None,
+    *,
+    comparable_only: bool,
+) -> _Search:
     fields = () if wanted is None else [name for clause in wanted.clauses for name, _ in clause]
     seen = documents.vectors.of(scope).seen(
         documents.connection, scope, len(query), fields, keep=not documents.writable
     )
-    search = _Search(documents, scope, seen, target, len(query), comparable_only)
-    best = search.best(limit, wanted)
-    return [
-        Scored(sequence, score)
-        for sequence, score in zip(best.sequence.tolist(), best.score.tolist(), strict=True)
-    ]
+    return _Search(documents, scope, seen, target, len(query), comparable_only)
 
 
 def count(documents: Documents, scope: Scope, dimension: int) -> int:
@@ -84,11 +104,32 @@ class _Best:
         order = np.lexsort((self.sequence, -self.score))[:limit]
         return _Best(self.sequence[order], self.score[order])
 
+    def listed(self) -> list[Scored]:
+        return [
+            Scored(sequence, score)
+            for sequence, score in zip(self.sequence.tolist(), self.score.tolist(), strict=True)
+        ]
+
     def and_also(self, other: _Best) -> _Best:
         return _Best(
             np.concatenate([self.sequence, other.sequence]),
             np.concatenate([self.score, other.score]),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Among:
+    """The rows to search.
+
+    Attributes:
+        at: Their places in the view; None for all, in order.
+        codes: Their codes, in pieces.
+        mask: Which of them take part; None for all.
+    """
+
+    at: NDArray[np.int64] | None
+    codes: list[Codes]
+    mask: Mask | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +161,27 @@ class _Search:
             sure |= self._asked(unsure, wanted)
             found = self._of_codes(sure, limit)
         return found.and_also(beside).first(limit)
+
+    def best_of_lists(self, limit: int) -> _Best | None:
+        """Return the best rows of the lists nearest to the query, and of those in no list yet.
+
+        None where there are no lists, or not as many rows in them.
+        """
+        view = self.seen.view
+        if view.lists is None or self.target is None:
+            return None
+        mask = self._seen_rows()
+        if view.has_incomparable:
+            mask = _both(mask, view.scale > 0)
+        spans = [*view.lists.spans(self.target), (len(view.codes[0]), view.size)]
+        at = np.concatenate([np.arange(*span) for span in spans])
+        codes = [*(view.codes[0][slice(*span)] for span in spans[:-1]), *view.codes[1:]]
+        best = self._certain_among(
+            self.target, _Among(at, codes, None if mask is None else mask[at]), limit
+        )
+        if len(best.score) < limit:
+            return None
+        return best.and_also(self._different(None)).first(limit)
 
     # --- Which rows
 
@@ -188,18 +250,24 @@ class _Search:
 
     def _certain(self, target: Floats, mask: Mask | None, limit: int) -> _Best:
         view = self.seen.view
-        coded, codes, scale, error = coded_query(target), list(view.codes), view.scale, view.error
-        at: NDArray[np.int64] | None = None
+        among = _Among(None, list(view.codes), mask)
         if mask is not None:
             selected = int(mask.sum())
             if selected == 0:
                 return _joined([])
             if selected * _GATHER_PART <= view.size:
                 at = np.flatnonzero(mask)
-                codes, scale, error, mask = [view.gathered(at)], scale[at], error[at], None
-        estimate, half = coded.bounds(codes, scale, error)
-        if mask is not None:
-            estimate[~mask] = -np.inf
+                among = _Among(at, [view.gathered(at)], None)
+        return self._certain_among(target, among, limit)
+
+    def _certain_among(self, target: Floats, among: _Among, limit: int) -> _Best:
+        view, at = self.seen.view, among.at
+        scale, error = view.scale, view.error
+        if at is not None:
+            scale, error = scale[at], error[at]
+        estimate, half = coded_query(target).bounds(among.codes, scale, error)
+        if among.mask is not None:
+            estimate[~among.mask] = -np.inf
         reached = _kth_largest(estimate - half, limit)
         estimate += half
         candidates = np.flatnonzero((estimate >= reached) & (estimate > -np.inf))

@@ -25,10 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convex_memory.embedded.vector_index.columns import Column
+from convex_memory.embedded.vector_index.lists import Lists
 from convex_memory.embedded.vector_index.view import Parts, Rows, View
 
 _MAGIC: Final = b"CMVECTOR"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _HEAD: Final = struct.Struct("<8sQI")
 _ALIGNED: Final = 64
 _BLOCK: Final = 4096
@@ -49,24 +50,28 @@ class _Section:
     check: int
 
 
-def write(view: View, path: Path, token: str) -> None:
+def write(
+    view: View, path: Path, token: str, order: NDArray[np.int64], lists: Lists | None
+) -> None:
     """Write an index to a file that is not there yet, and have it on the disk.
 
     Args:
         view: The index.
         path: The file.
         token: What the file will be known by.
+        order: The rows to write, one after the other.
+        lists: What stands where in that order.
 
     Raises:
         OSError: It cannot be written.
     """
-    order = np.argsort(view.sequence, kind="stable")
-    if view.live is not None:
-        order = order[view.live[order]]
     columns = list(view.columns.values())
     names = ("sequence", "scale", "error", *(f"column {at}" for at in range(len(columns))))
     arrays: list[NDArray[Any]] = [view.sequence, view.scale, view.error]
     arrays += [column.of_rows for column in columns]
+    ready: dict[str, NDArray[Any]] = {}
+    if lists is not None:
+        ready = {"centres": lists.centres, "starts": lists.starts}
     with path.open("xb") as file:
         # The header comes last: until then, the file is none.
         head: dict[str, Any] = {
@@ -75,13 +80,15 @@ def write(view: View, path: Path, token: str) -> None:
             "rows": len(order),
             "dimension": view.dimension,
             "columns": [[each.column.name, each.column.values()] for each in columns],
+            "placed for": None if lists is None else lists.placed_for,
         }
-        room = _aligned(_HEAD.size + _header_room(head, len(names) + 1))
+        room = _aligned(_HEAD.size + _header_room(head, len(names) + len(ready) + 1))
         file.seek(room)
         sections = [
             _write_section(file, name, iter([array[order]]))
             for name, array in zip(names, arrays, strict=True)
         ]
+        sections += [_write_section(file, name, iter([array])) for name, array in ready.items()]
         sections.append(_write_section(file, "codes", _codes_in_order(view, order)))
         head["sections"] = [[each.name, each.offset, each.length, each.check] for each in sections]
         text = json.dumps(head).encode()
@@ -113,7 +120,9 @@ def read(path: Path, token: str, dimension: int) -> Rows:
             name: _section(held, _Section(name, offset, length, check))
             for name, offset, length, check in head["sections"]
         }
-        return _rows(head, sections)
+        rows = _rows(head, sections)
+        rows.token = token
+        return rows
     except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
         raise Unusable(f"{path} cannot be used.") from error
 
@@ -137,7 +146,18 @@ def _rows(head: Mapping[str, Any], sections: Mapping[str, memoryview]) -> Rows:
             arrays["error"],
         ),
         columns,
+        _lists(head, sections),
     )
+
+
+def _lists(head: Mapping[str, Any], sections: Mapping[str, memoryview]) -> Lists | None:
+    if head["placed for"] is None:
+        return None
+    centres = np.frombuffer(sections["centres"], "<f4").reshape(-1, head["dimension"])
+    starts = np.frombuffer(sections["starts"], "<i8")
+    if len(starts) != len(centres) + 1 or starts[0] != 0 or starts[-1] != head["rows"]:
+        raise ValueError("lists")
+    return Lists(centres, starts, head["placed for"])
 
 
 def _header(held: memoryview) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from convex_memory.embedded.vector_index.columns import Column, ColumnView, Mask
 from convex_memory.embedded.vector_index.growing import Growing
 from convex_memory.embedded.vector_index.kernel import Codes
+from convex_memory.embedded.vector_index.lists import Lists
 from convex_memory.embedded.vector_index.quantising import CodedRows, coded
 from convex_memory.embedded.vector_index.scoring import Floats, unit_rows
 
@@ -40,7 +41,7 @@ class View:
 
     Attributes:
         moment: The moment.
-        sequence: Of each row; ascending up to rows that were changed, which stand at the end.
+        sequence: Of each row.
         codes: Of each row, in pieces.
         scale: As in `CodedRows`.
         error: As in `CodedRows`.
@@ -50,6 +51,7 @@ class View:
         changes_after: The position after which `changes` names every change.
         has_incomparable: Whether there may be rows without direction or of another length.
         count: How many rows are there.
+        lists: How the first piece is arranged, where it is.
     """
 
     moment: Moment
@@ -63,6 +65,7 @@ class View:
     changes_after: int
     has_incomparable: bool
     count: int
+    lists: Lists | None = None
 
     @property
     def size(self) -> int:
@@ -90,7 +93,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Rows that were coded before: their sequences, ascending, and as in `CodedRows`."""
+    """Rows that were coded before: their sequences, and as in `CodedRows`."""
 
     sequence: Sequences
     codes: Codes
@@ -104,11 +107,18 @@ class Rows:
     Args:
         dimension: The length of vectors that can be compared.
         names: The fields to code.
+
+    Attributes:
+        gone: How many rows were taken away.
+        lists: How the rows of the file are arranged, where they are.
+        token: What the file is known by that they are out of; None without one.
     """
 
     def __init__(self, dimension: int, names: Iterable[str]) -> None:
         self.dimension = dimension
         self.gone = 0
+        self.lists: Lists | None = None
+        self.token: str | None = None
         self._sequence: Growing[np.int64] = Growing(np.empty(0, dtype=np.int64))
         self._base: Codes | None = None
         self._codes: Growing[np.int8] = Growing(np.empty((0, dimension), dtype=np.int8))
@@ -119,7 +129,7 @@ class Rows:
         self._has_incomparable = False
 
     @classmethod
-    def known(cls, parts: Parts, columns: Iterable[Column]) -> Rows:
+    def known(cls, parts: Parts, columns: Iterable[Column], lists: Lists | None) -> Rows:
         """Return rows that were coded before; what is given is not copied."""
         rows = cls(parts.codes.shape[1], ())
         rows._sequence = Growing(parts.sequence)
@@ -129,6 +139,7 @@ class Rows:
         rows._live = Growing(np.ones(len(parts.sequence), dtype=np.bool_))
         rows._columns = {column.name: column for column in columns}
         rows._has_incomparable = not bool(parts.scale.all())
+        rows.lists = lists
         return rows
 
     @property
@@ -202,6 +213,7 @@ class Rows:
             after,
             self._has_incomparable,
             self.size - self.gone,
+            self.lists,
         )
 
 

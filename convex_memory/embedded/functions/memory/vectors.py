@@ -28,6 +28,7 @@ from convex_memory.embedded.vector_index import (
     forget_file,
     is_finite_vector,
     nearest,
+    nearly_nearest,
     wanted_by,
 )
 from convex_memory.errors import (
@@ -250,7 +251,11 @@ def delete_index(documents: Documents, args: Args) -> Value:
 
 
 def search(documents: Documents, args: Args) -> Value:
-    """Return the vectors most similar to one, best first, equal ones in creation order."""
+    """Return the vectors most similar to one, best first, equal ones in creation order.
+
+    Without a filter and without `exact`, a very large index is not searched whole: the answer's
+    `exhausted` is then false (see `nearly_nearest`).
+    """
     allow_only(args, "indexName", "vector", "limit", "filter", "includeVector", "exact", "embedder")
     index = _index(documents, args)
     bound = embedding_queue.binding(documents.connection, index["indexName"])
@@ -263,14 +268,19 @@ def search(documents: Documents, args: Args) -> Value:
     scope = Scope(
         VECTORS, "indexName", index["indexName"], "metadata", after=bound.after if bound else 0
     )
+    found, is_exact = (
+        nearly_nearest(documents, scope, vector, limit)
+        if (wanted is None or wanted.is_empty) and args.get("exact") is not True
+        else (nearest(documents, scope, vector, limit, wanted=wanted_by(wanted)), True)
+    )
     matches: list[Value] = []
-    for each in nearest(documents, scope, vector, limit, wanted=wanted_by(wanted)):
+    for each in found:
         row = documents.at(VECTORS, each.sequence)
         if row is not None:
             matches.append(_match(row, each.score, bool(args.get("includeVector"))))
     return {
         "matches": matches,
-        "exhausted": True,
+        "exhausted": is_exact,
         "count": count(documents, scope, index["dimension"]),
         "pending": embedding_queue.waiting(documents.connection, bound.name) if bound else 0,
     }
