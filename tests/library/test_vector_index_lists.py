@@ -151,7 +151,8 @@ def test_what_changes_shows_at_once(connection: sqlite3.Connection) -> None:
     opposite = [-number for number in query]
     # Far from the lists that are looked at, and no list at all has it.
     far = insert(connection, opposite)
-    assert nearly(connection, indexes, query)[0][0] == (new, pytest.approx(1.0))
+    best, score = nearly(connection, indexes, query)[0][0]
+    assert (best, round(score, 6)) == (new, 1)
     delete(connection, new)
     first = nearly(connection, indexes, query)[0][0][0]
     assert first != new
