@@ -101,6 +101,17 @@ def search(documents: Documents, question: str, conditions: Conditions) -> Itera
         )
 
 
+def wanted_messages(documents: Documents, conditions: Conditions) -> tuple[list[int], int]:
+    """Return the messages that satisfy conditions, by sequence, and of how many.
+
+    Messages of threads of other resources may be among them, as in `search`.
+    """
+    stand = turns.turns_of(documents.connection, keep=not documents.writable)
+    scope, wanted = _masks(documents, stand, conditions)
+    found: list[int] = stand.sequence[scope & wanted].tolist()
+    return found, int(scope.sum())
+
+
 def _best_first(
     found: NDArray[Any], score: NDArray[Any], stand: turns.Turns
 ) -> Iterator[NDArray[Any]]:

@@ -26,7 +26,8 @@ from convex_memory.embedded.functions.memory.rows import (
     write_cursor,
 )
 from convex_memory.embedded.functions.memory.similar import (
-    most_similar,
+    Question,
+    nearest_messages,
     query_vector,
     similarities,
 )
@@ -43,9 +44,6 @@ from convex_memory.records import iso_text
 from convex_memory.search_words import telling_words
 from convex_memory.values import Value
 
-_TIMES: Final = ("since", "until")
-_FILTERED_OUT: Final = 16
-"""Messages found by meaning that may be removed, or another's, without a second look."""
 _LOOKED_UP: Final = 256
 """Messages that are looked up at a time, best first, to see whether they are still there."""
 
@@ -98,24 +96,17 @@ def semantic(documents: Documents, args: Args) -> Value:
     if not isinstance(ids, list) or len(ids) > VECTOR_RESULTS_MAX:
         raise InvalidArgument(f"ids must be an array of at most {VECTOR_RESULTS_MAX} ids.")
     hits: list[Value] = []
-    asked = limit + _FILTERED_OUT
-    seen = 0
-    while True:
-        found = most_similar(documents, bound, vector, asked, _vector_filter(args))
-        visible = _seen(documents, [record_id for record_id, _ in found[seen:]], args)
+    question = Question(bound, vector, _vector_filter(args), _conditions(args))
+    for found in nearest_messages(documents, question, limit):
+        visible = _seen(documents, [record_id for record_id, _ in found], args)
         hits += [
-            {"id": record_id, "score": score}
-            for record_id, score in found[seen:]
-            if record_id in visible
+            {"id": record_id, "score": score} for record_id, score in found if record_id in visible
         ][: limit - len(hits)]
-        seen = len(found)
-        if len(hits) >= limit or seen < asked:
+        if len(hits) >= limit:
             break
-        # What is filtered out, or no message of ours, leaves room for more.
-        asked *= 8
     return {
         "hits": hits,
-        "scores": similarities(documents, bound, vector, ids),
+        "scores": [list(pair) for pair in similarities(documents, bound, vector, ids)],
         "exhausted": len(hits) < limit,
         "pending": embedding_queue.waiting(documents.connection, bound.name),
     }
@@ -146,14 +137,7 @@ class _Match:
 
 
 def _matches(documents: Documents, query: str, args: Args) -> Iterator[_Match]:
-    times = {name: _milliseconds(args, name) for name in _TIMES}
-    conditions = lexical.Conditions(
-        resource=scope_of(args),
-        thread=text_argument(args, "threadId", optional=True),
-        role=text_argument(args, "role", optional=True),
-        since_ms=times["since"],
-        until_ms=times["until"],
-    )
+    conditions = _conditions(args)
     wanted = _metadata_wanted(args)
     found = lexical.search(documents, query, conditions)
     while batch := list(islice(found, _LOOKED_UP)):
@@ -188,6 +172,16 @@ def _ids_of(documents: Documents, sequences: Sequence[int]) -> dict[int, str]:
     return dict(rows.fetchall())
 
 
+def _conditions(args: Args) -> lexical.Conditions:
+    return lexical.Conditions(
+        resource=scope_of(args),
+        thread=text_argument(args, "threadId", optional=True),
+        role=text_argument(args, "role", optional=True),
+        since_ms=_milliseconds(args, "since"),
+        until_ms=_milliseconds(args, "until"),
+    )
+
+
 def _milliseconds(args: Args, name: str) -> int | None:
     given = text_argument(args, name, optional=True)
     if given is None:
@@ -199,6 +193,7 @@ def _milliseconds(args: Args, name: str) -> int | None:
 
 
 def _vector_filter(args: Args) -> Filter:
+    """Return what is asked of the metadata of vectors; times are looked at beside it."""
     conditions: list[Any] = [
         ["eq", field, value]
         for field, name in (
@@ -206,10 +201,6 @@ def _vector_filter(args: Args) -> Filter:
         )
         if (value := text_argument(args, name, optional=True)) is not None
     ]  # fmt: skip
-    for operator, name in (("gte", "since"), ("lt", "until")):
-        value = text_argument(args, name, optional=True)
-        if value is not None:
-            conditions.append([operator, "created_at", iso_text(value, name)])
     return from_wire(["and", conditions])
 
 
