@@ -48,7 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(run=_stdio)
     commands = parser.add_subparsers(metavar="command", title="commands")
-    _add_listener(commands, "serve", "MCP over streamable HTTP at /mcp", 8000, _serve)
+    serve = _add_listener(commands, "serve", "MCP over streamable HTTP at /mcp", 8000, _serve)
+    serve.add_argument("--conformance-fixtures", action="store_true", help=argparse.SUPPRESS)
     _add_listener(
         commands,
         "deployment",
@@ -97,13 +98,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_listener(
     commands: Any, name: str, help: str, port: int, run: Callable[[argparse.Namespace], int]
-) -> None:
-    command = commands.add_parser(name, help=help)
+) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=help)
     command.add_argument("--host", default="127.0.0.1", help="address to listen on")
     command.add_argument(
         "--port", type=int, default=port, help=f"0 takes a free one (default {port})"
     )
     command.set_defaults(run=run)
+    return command
 
 
 def _add_moving(commands: Any) -> None:
@@ -183,8 +185,13 @@ def _serve(parsed: argparse.Namespace) -> int:
 
     async def run() -> None:
         async with open_shared(settings) as shared:
+            server = create_server(settings, shared)
+            if parsed.conformance_fixtures:
+                from server.conformance.installing import install
+
+                install(server)
             app = streamable_http.create_app(
-                create_server(settings, shared),
+                server,
                 host=parsed.host,
                 deployment=shared.deployment,
                 names=access.names if access else (),

@@ -23,12 +23,17 @@ _SEND_SECONDS_MAX = 5
 
 
 class Subscriptions:
-    """Who wants to hear of which resource, in this process."""
+    """Who wants to hear of which resource, in this process.
+
+    Attributes:
+        bus: Carries what is to be told to every stream that listens.
+        listen: Answers `subscriptions/listen`.
+    """
 
     def __init__(self) -> None:
-        self._bus = InMemorySubscriptionBus()
+        self.bus = InMemorySubscriptionBus()
         self._sessions: dict[int, dict[str, ServerSession]] = {}
-        self.listen = ListenHandler(self._bus)
+        self.listen = ListenHandler(self.bus)
 
     async def subscribe(
         self, context: ServerRequestContext[Any], params: SubscribeRequestParams
@@ -50,7 +55,7 @@ class Subscriptions:
 
     async def publish(self, uri: str) -> None:
         """Tell everyone who asked that a resource changed; a client that is gone hears nothing."""
-        await self._bus.publish(ResourceUpdated(uri=uri))
+        await self.bus.publish(ResourceUpdated(uri=uri))
         subscribed = [each[uri] for each in self._sessions.values() if uri in each]
         for session in subscribed:
             try:
