@@ -70,6 +70,7 @@ def create_server(settings: Settings, shared: Shared | None = None) -> Server[Ca
     published = select(settings.toolsets, read_only=settings.read_only)
     tells = settings.schedule_action == NOTIFY
     definitions = [tool.definition for tool in published.values()]
+    schemas = {tool.name: tool.input_schema for tool in definitions}
 
     @asynccontextmanager
     async def lifespan(server: Server[Callers]) -> AsyncIterator[Callers]:
@@ -105,11 +106,6 @@ def create_server(settings: Settings, shared: Shared | None = None) -> Server[Ca
 
         return await tool.call(params.arguments or {}, context.lifespan_context.current(), progress)
 
-    def input_schema(name: str) -> Mapping[str, Any] | None:
-        # Without it the SDK lists all tools at every call over HTTP, to look for this one.
-        tool = published.get(name)
-        return None if tool is None else tool.definition.input_schema
-
     return Server(
         APPLICATION,
         title="Convex Memory",
@@ -122,7 +118,8 @@ def create_server(settings: Settings, shared: Shared | None = None) -> Server[Ca
             "resources/templates/list": _STATIC,
             "server/discover": _STATIC,
         },
-        get_tool_input_schema=input_schema,
+        # Without it the SDK lists all tools at every call over HTTP, to look for one.
+        get_tool_input_schema=schemas.get,
         on_list_tools=list_tools,
         on_call_tool=call_tool,
         on_list_resources=_list_resources,
