@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar
 
 from mcp.server import Server
+from mcp.server.context import HandlerResult
 from mcp.server.lowlevel.server import RequestHandler
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.types import (
     CallToolRequestParams,
-    CallToolResult,
     GetPromptRequestParams,
-    GetPromptResult,
-    InputRequiredResult,
     ListPromptsResult,
     ListResourcesResult,
     ListResourceTemplatesResult,
     ListToolsResult,
     PaginatedRequestParams,
+    PaginatedResult,
     ReadResourceRequestParams,
     ReadResourceResult,
     SetLevelRequestParams,
@@ -30,6 +29,8 @@ from server.conformance.prompts import PROMPTS
 from server.conformance.resources import RESOURCES, TEMPLATE
 from server.conformance.resources import contents as resource_contents
 from server.shared import Callers
+
+PageT = TypeVar("PageT", bound=PaginatedResult)
 
 TOOLS: Final = {
     fixture.definition.name: fixture
@@ -53,23 +54,20 @@ def install(server: Server[Callers]) -> None:
 
 def _install_tools(server: Server[Callers]) -> None:
     production_list, production_call = (
-        _handler(server, "tools/list"),
+        _listing(server, "tools/list", ListToolsResult),
         _handler(server, "tools/call"),
     )
     production_schema = server.get_tool_input_schema
 
     async def list_tools(context: Context, params: PaginatedRequestParams) -> ListToolsResult:
-        page: ListToolsResult = await production_list(context, params)
+        page = await production_list(context, params)
         added = [fixture.definition for fixture in TOOLS.values()]
         return page.model_copy(update={"tools": [*page.tools, *added]})
 
-    async def call_tool(
-        context: Context, params: CallToolRequestParams
-    ) -> CallToolResult | InputRequiredResult:
+    async def call_tool(context: Context, params: CallToolRequestParams) -> HandlerResult:
         fixture = TOOLS.get(params.name)
         if fixture is None:
-            answer: CallToolResult = await production_call(context, params)
-            return answer
+            return await production_call(context, params)
         return await fixture.call(context, params)
 
     def input_schema(name: str) -> Mapping[str, Any] | None:
@@ -84,14 +82,14 @@ def _install_tools(server: Server[Callers]) -> None:
 
 
 def _install_resources(server: Server[Callers]) -> None:
-    production_list = _handler(server, "resources/list")
-    production_templates = _handler(server, "resources/templates/list")
+    production_list = _listing(server, "resources/list", ListResourcesResult)
+    production_templates = _listing(server, "resources/templates/list", ListResourceTemplatesResult)
     production_read = _handler(server, "resources/read")
 
     async def list_resources(
         context: Context, params: PaginatedRequestParams
     ) -> ListResourcesResult:
-        page: ListResourcesResult = await production_list(context, params)
+        page = await production_list(context, params)
         if params.cursor is not None:
             return page
         return page.model_copy(update={"resources": [*page.resources, *RESOURCES]})
@@ -99,16 +97,13 @@ def _install_resources(server: Server[Callers]) -> None:
     async def list_templates(
         context: Context, params: PaginatedRequestParams
     ) -> ListResourceTemplatesResult:
-        page: ListResourceTemplatesResult = await production_templates(context, params)
+        page = await production_templates(context, params)
         return page.model_copy(update={"resource_templates": [*page.resource_templates, TEMPLATE]})
 
-    async def read_resource(
-        context: Context, params: ReadResourceRequestParams
-    ) -> ReadResourceResult:
+    async def read_resource(context: Context, params: ReadResourceRequestParams) -> HandlerResult:
         found = resource_contents(str(params.uri))
         if found is None:
-            answer: ReadResourceResult = await production_read(context, params)
-            return answer
+            return await production_read(context, params)
         return ReadResourceResult(contents=[found])
 
     server.add_request_handler("resources/list", PaginatedRequestParams, list_resources)
@@ -118,23 +113,20 @@ def _install_resources(server: Server[Callers]) -> None:
 
 def _install_prompts(server: Server[Callers]) -> None:
     production_list, production_get = (
-        _handler(server, "prompts/list"),
+        _listing(server, "prompts/list", ListPromptsResult),
         _handler(server, "prompts/get"),
     )
     fixtures = {fixture.definition.name: fixture for fixture in PROMPTS}
 
     async def list_prompts(context: Context, params: PaginatedRequestParams) -> ListPromptsResult:
-        page: ListPromptsResult = await production_list(context, params)
+        page = await production_list(context, params)
         added = [fixture.definition for fixture in PROMPTS]
         return page.model_copy(update={"prompts": [*page.prompts, *added]})
 
-    async def get_prompt(
-        context: Context, params: GetPromptRequestParams
-    ) -> GetPromptResult | InputRequiredResult:
+    async def get_prompt(context: Context, params: GetPromptRequestParams) -> HandlerResult:
         fixture = fixtures.get(params.name)
         if fixture is None:
-            answer: GetPromptResult = await production_get(context, params)
-            return answer
+            return await production_get(context, params)
         return await fixture.get(context, params)
 
     server.add_request_handler("prompts/list", PaginatedRequestParams, list_prompts)
@@ -145,3 +137,16 @@ def _handler(server: Server[Callers], method: str) -> RequestHandler[Callers, An
     entry = server.get_request_handler(method)
     assert entry is not None, f"the server has no {method}"
     return entry.handler
+
+
+def _listing(
+    server: Server[Callers], method: str, kind: type[PageT]
+) -> Callable[[Context, PaginatedRequestParams], Awaitable[PageT]]:
+    production = _handler(server, method)
+
+    async def page(context: Context, params: PaginatedRequestParams) -> PageT:
+        listed = await production(context, params)
+        assert isinstance(listed, kind)
+        return listed
+
+    return page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from mcp.types import BlobResourceContents, Resource, ResourceTemplate, TextResourceContents
@@ -36,7 +37,7 @@ TEMPLATE: Final = ResourceTemplate(
     description="A text with the id in it.",
     mime_type="application/json",
 )
-_CONTENTS: Final = {
+_CONTENTS: Final[Mapping[str, TextResourceContents | BlobResourceContents]] = {
     "test://static-text": TextResourceContents(
         uri="test://static-text",
         mime_type="text/plain",
