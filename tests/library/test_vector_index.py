@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from convex_memory.embedded.vector_index import following, kernel, scoring
+from convex_memory.embedded.vector_index import following, kernel, scoring, searching
 from convex_memory.embedded.vector_index.indexes import VectorIndexes
 from tests.library.vector_rows import (
     SCOPE,
@@ -55,7 +55,24 @@ ROWS = st.lists(
                 {},
                 optional={
                     "thread_id": st.sampled_from(["a", "b"]),
-                    "n": st.sampled_from([1, 1.0, True, "1", None, [1, 2], {"x": 1}]),
+                    "n": st.sampled_from(
+                        [
+                            1,
+                            1.0,
+                            True,
+                            "1",
+                            None,
+                            [1, 2],
+                            {"x": 1},
+                            -3,
+                            2.5,
+                            "a",
+                            "b",
+                            1e300,
+                            [],
+                            "",
+                        ]
+                    ),
                 },
             ),
         ),
@@ -74,6 +91,31 @@ FILTERS = st.sampled_from(
         {"thread_id": {"$ne": "a"}},
         {"$or": [{"thread_id": "a"}, {"n": "1"}]},
         {"n.x": 1},
+        {"n": {"$gte": 1, "$lt": 2.5}},
+        {"n": {"$gt": "1", "$lte": "a"}},
+        {"n": {"$lt": "aa"}, "thread_id": {"$gte": "b"}},
+        {"n": {"$nin": [1, None, "b"]}},
+        {"n": {"$exists": False}},
+        {"n": {"$exists": True}, "thread_id": {"$exists": False}},
+        {"$nor": [{"n": {"$gt": 1}}, {"thread_id": "b"}, {"n": {"$size": 2}}]},
+        {"$not": {"n": 1}},
+        {"n": {"$in": [2, [1, 2], True]}},
+        {"n": {"$ne": {"x": 1}}},
+        {"n": {"$contains": "a"}},
+        {"n": {"$regex": "^[ab]"}},
+        {
+            "$or": [
+                {"n": {"$not": {"$lt": 2}}},
+                {"n.x": {"$gt": 0}},
+                {"n": {"$elemMatch": {"$gt": 1}}},
+            ]
+        },
+        {
+            "$and": [
+                {"$or": [{"n": {"$lte": -3}}, {"n": {"$gt": 1e299}}]},
+                {"thread_id": {"$ne": "a"}},
+            ]
+        },
     ]
 )
 SLOW_IS_FINE = settings(
@@ -157,7 +199,10 @@ def test_many_rows_are_found_as_by_scoring_each(
     indexes = VectorIndexes()
     for limit in (1, 10, 256):
         query = (centres[limit % 20] + 0.3 * random.standard_normal(dimension)).tolist()
-        for filter in (None, {"thread_id": "t3"}, {"at": {"$gte": 700}}, {"at": {"$lt": 9}}):
+        for filter in (
+            None, {"thread_id": "t3"}, {"at": {"$gte": 700}}, {"at": {"$lt": 9}},
+            {"thread_id": {"$gte": "t2", "$lt": "t21"}, "at": {"$ne": 100}},
+        ):  # fmt: skip
             answer = found(connection, indexes, query, limit, filter=filter)
             assert answer == scored_one_by_one(connection, query, limit, filter=filter)
             assert len(answer) >= min(limit, 9)
@@ -356,3 +401,34 @@ def test_fields_beyond_those_that_are_coded_are_filtered_too(
         wanted = scored_one_by_one(connection, QUERY, filter=filter)
         assert found(connection, indexes, QUERY, filter=filter) == wanted
         assert len(wanted) == min(10, len(range(1, 40, number + 2)))
+
+
+def test_what_coded_fields_decide_needs_no_row(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for at in range(200):
+        metadata = {"at": at, "day": f"2026-{at % 12 + 1:02}", "odd": at % 2 == 1}
+        insert(connection, [1.0, at], metadata if at % 5 else None)
+    indexes = VectorIndexes()
+    found(connection, indexes, QUERY, filter={"at": 1, "day": "x", "odd": True})
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("rows were asked")
+
+    monkeypatch.setattr(searching._Search, "_matching", refuse)
+    for filter in (
+        {"at": {"$gte": 50, "$lt": 60}},
+        {"day": {"$gt": "2026-03", "$lte": "2026-05"}},
+        {"day": {"$gt": "2026-035"}},
+        {"odd": {"$ne": True}, "at": {"$nin": [4, 8]}},
+        {"$or": [{"day": {"$in": ["2026-01", "2026-02"]}}, {"at": {"$exists": False}}]},
+        {"day": {"$contains": "-1"}},
+        {"$not": {"day": {"$lt": "2026-11"}}},
+    ):
+        wanted = scored_one_by_one(connection, QUERY, filter=filter)
+        assert found(connection, indexes, QUERY, filter=filter) == wanted
+        assert wanted
+    # New values take their place in the order.
+    new = insert(connection, [1.0, 0.0], {"at": 55.5, "day": "2026-04-30"})
+    for filter in ({"at": {"$gt": 55, "$lt": 56}}, {"day": {"$gt": "2026-04", "$lt": "2026-05"}}):
+        assert [at for at, _ in found(connection, indexes, QUERY, filter=filter)] == [new]

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convex_memory.embedded.documents import Documents
-from convex_memory.embedded.vector_index.columns import Mask, chosen, read_document
+from convex_memory.embedded.vector_index.choosing import chosen
+from convex_memory.embedded.vector_index.columns import Mask, read_document
 from convex_memory.embedded.vector_index.following import Seen
 from convex_memory.embedded.vector_index.kernel import Codes
 from convex_memory.embedded.vector_index.quantising import closer_bounds, coded_query
@@ -76,7 +77,7 @@ def _search(
     *,
     comparable_only: bool,
 ) -> _Search:
-    fields = () if wanted is None else [name for clause in wanted.clauses for name, _ in clause]
+    fields = () if wanted is None else wanted.fields
     seen = documents.vectors.of(scope).seen(
         documents.connection, scope, len(query), fields, keep=not documents.writable
     )
@@ -149,17 +150,14 @@ class _Search:
         beside = self._different(wanted)
         if wanted is None:
             return self._of_codes(mask, limit).and_also(beside).first(limit)
-        sure, possible = chosen(wanted, view.columns, view.size)
-        if mask is not None:
-            sure &= mask
-            possible &= mask
+        rows = chosen(wanted, view.columns, view.size)
+        sure, possible = _both(mask, rows.sure), _both(mask, rows.possible)
         unsure = possible & ~sure
-        if not unsure.any():
+        if rows.sure is rows.possible or not unsure.any():
             return self._of_codes(sure, limit).and_also(beside).first(limit)
         found = self._looking_ahead(possible, limit, wanted)
         if found is None:
-            sure |= self._asked(unsure, wanted)
-            found = self._of_codes(sure, limit)
+            found = self._of_codes(sure | self._asked(unsure, wanted), limit)
         return found.and_also(beside).first(limit)
 
     def best_of_lists(self, limit: int) -> _Best | None:

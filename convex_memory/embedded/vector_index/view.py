@@ -9,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from convex_memory.embedded.vector_index.columns import Column, ColumnView, Mask
+from convex_memory.embedded.vector_index.choosing import ColumnView
+from convex_memory.embedded.vector_index.columns import Column, Mask
 from convex_memory.embedded.vector_index.growing import Growing
 from convex_memory.embedded.vector_index.kernel import Codes
 from convex_memory.embedded.vector_index.lists import Lists

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from convex_memory.conditions import Condition, some
 from convex_memory.embedded.documents import Documents, Record, Row
 from convex_memory.embedded.functions.function import Args, allow_only
 from convex_memory.embedded.tables import NATIVE_VECTORS, TABLES, check_identifier
@@ -369,4 +370,4 @@ def _wanted(conditions: list[tuple[str, Any]]) -> Wanted:
     def matches(record: Mapping[str, Any]) -> bool:
         return any(strict_equal(record.get(name, _ABSENT), value) for name, value in conditions)
 
-    return Wanted((tuple(conditions),), is_said=True, matches=matches)
+    return Wanted(some([Condition(name, "eq", value) for name, value in conditions]), matches)
