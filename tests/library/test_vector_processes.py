@@ -126,7 +126,10 @@ def state_of(view: View) -> dict[int, tuple[bytes, float, float]]:
 
 
 def index_is_right(connection: sqlite3.Connection) -> bool:
-    """Check what is in the file, brought up to now, against the rows; say if there was a file."""
+    """Check what is in the file, brought up to now, against the rows; say if there was a file.
+
+    There is one afterwards.
+    """
     connection.execute("BEGIN")
     source = following._Source(connection, SCOPE)
     moment = source.moment()
@@ -139,6 +142,9 @@ def index_is_right(connection: sqlite3.Connection) -> bool:
         assert found(connection, VectorIndexes(), vector_of(value), 256) == wanted
     connection.execute("ROLLBACK")
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    indexes = VectorIndexes()
+    found(connection, indexes, vector_of(0))
+    indexes.finish()
     return file is not None
 
 

@@ -123,7 +123,7 @@ def write_until_killed(folder: Path, number: int, told: Connection, round: int) 
         async with EmbeddedDeployment(folder) as deployment:
             worker = Worker(deployment, number, told, round)
             while True:
-                await worker.put()
+                await worker.put(20)
                 await worker.change()
                 await worker.adapter.query("i", vector_of(1))
                 await worker.delete()
