@@ -278,7 +278,7 @@ async def filters(report: Report, ours: ConvexVector, queries: Floats, shape: st
             for name, ms in taken.items()
         ],
     )
-    for name in ("10 %", "1 %"):
+    for name in ("10 %", "1 %", "10 %, by range"):
         ratio = median(taken[name]) / median(taken["all"])
         report.require(f"{shape}: {name} selected, of unfiltered", ratio, at_most=FILTERED_MOST)
 
