@@ -208,6 +208,51 @@ def test_many_rows_are_found_as_by_scoring_each(
             assert len(answer) >= min(limit, 9)
 
 
+def adversarial(random: np.random.Generator, dimension: int) -> list[float]:
+    """Return what codes tell badly apart: ties, hairs, one huge coordinate, next to nothing."""
+    base = np.random.default_rng(int(random.integers(4))).standard_normal(dimension)
+    kind = random.integers(8)
+    if kind == 0:
+        return [float(number) for number in base]
+    if kind == 1:
+        base[int(random.integers(dimension))] *= 10.0 ** int(random.integers(3, 300))
+    elif kind == 2:
+        base = base * 5e-324 * 2.0 ** int(random.integers(1, 60))
+    elif kind == 3:
+        base = base * (1 + 2.0**-23 * random.integers(-3, 4, dimension))
+    elif kind == 4:
+        base = np.where(random.random(dimension) < 0.9, 0.0, base)
+    elif kind == 5:
+        base = np.sign(base) * 2.0 ** random.integers(-160, 125, dimension)
+    elif kind == 6:
+        base = -base.astype(np.float32).astype(np.float64) * 2.0 ** int(random.integers(-140, 120))
+    return [float(number) for number in base.astype(np.float32 if kind == 7 else np.float64)]
+
+
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    seed=st.integers(0, 2**32),
+    dimension=st.sampled_from([2, 7, 33, 96]),
+    dots=st.sampled_from([kernel.dots_by_simsimd, kernel.dots_by_numpy]),
+)
+def test_adversarial_rows_are_found_as_by_scoring_each(
+    seed: int, dimension: int, dots: Any
+) -> None:
+    random = np.random.default_rng(seed)
+    with closing(new_database()) as connection, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(kernel, "_chosen", lambda: dots)
+        connection.execute("BEGIN IMMEDIATE")
+        for _ in range(500):
+            insert(connection, adversarial(random, dimension))
+        connection.execute("COMMIT")
+        indexes = VectorIndexes()
+        for limit in (1, 10, 100, 256):
+            query = adversarial(random, dimension)
+            wanted = scored_one_by_one(connection, query, limit)
+            assert found(connection, indexes, query, limit) == wanted
+            assert len(wanted) == limit
+
+
 def test_a_score_is_the_cosine() -> None:
     random = np.random.default_rng(3)
     rows = random.standard_normal((50, 96)).astype(np.float32)
