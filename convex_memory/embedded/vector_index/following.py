@@ -203,7 +203,12 @@ class _Source:
 
     def read_all(self, dimension: int, names: Sequence[str]) -> Rows:
         """Return every row."""
-        rows = Rows(dimension, names)
+        # The codes of a large index are copied at no time: there is room for all of them.
+        (room,) = self.connection.execute(
+            f'SELECT count(*) FROM "{self._table.name}" WHERE "{self.scope.key}" = ?',
+            (self.scope.name,),
+        ).fetchone()
+        rows = Rows(dimension, names, room)
         for block in self._blocks(f'{self._select} ORDER BY "_sequence"', ()):
             rows.append(*block)
         return rows

@@ -17,24 +17,30 @@ class Growing(Generic[_Scalar]):
 
     Args:
         first: What it begins with; not copied, and never written to.
+        room: How many values are expected; so many need no copying as it grows.
     """
 
     __slots__ = ("_held", "_own", "size")
 
-    def __init__(self, first: NDArray[_Scalar]) -> None:
+    def __init__(self, first: NDArray[_Scalar], room: int = 0) -> None:
         self._held = first
         self._own = False
         self.size = len(first)
+        if room > self.size:
+            self._take(room)
 
     def append(self, values: NDArray[Any]) -> None:
         """Add values at the end."""
         size = self.size + len(values)
         if not self._own or size > len(self._held):
-            held = np.empty((size + size // 2 + 64, *self._held.shape[1:]), self._held.dtype)
-            held[: self.size] = self._held[: self.size]
-            self._held, self._own = held, True
+            self._take(size + size // 2 + 64)
         self._held[self.size : size] = values
         self.size = size
+
+    def _take(self, room: int) -> None:
+        held = np.empty((room, *self._held.shape[1:]), self._held.dtype)
+        held[: self.size] = self._held[: self.size]
+        self._held, self._own = held, True
 
     def view(self) -> NDArray[_Scalar]:
         """Return what it holds now."""

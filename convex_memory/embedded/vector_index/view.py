@@ -108,6 +108,7 @@ class Rows:
     Args:
         dimension: The length of vectors that can be compared.
         names: The fields to code.
+        room: How many rows are expected.
 
     Attributes:
         gone: How many rows were taken away.
@@ -115,14 +116,14 @@ class Rows:
         token: What the file is known by that they are out of; None without one.
     """
 
-    def __init__(self, dimension: int, names: Iterable[str]) -> None:
+    def __init__(self, dimension: int, names: Iterable[str], room: int = 0) -> None:
         self.dimension = dimension
         self.gone = 0
         self.lists: Lists | None = None
         self.token: str | None = None
         self._sequence: Growing[np.int64] = Growing(np.empty(0, dtype=np.int64))
         self._base: Codes | None = None
-        self._codes: Growing[np.int8] = Growing(np.empty((0, dimension), dtype=np.int8))
+        self._codes: Growing[np.int8] = Growing(np.empty((0, dimension), dtype=np.int8), room)
         self._scale: Growing[np.float32] = Growing(np.empty(0, dtype=np.float32))
         self._error: Growing[np.float32] = Growing(np.empty(0, dtype=np.float32))
         self._live: Growing[np.bool_] = Growing(np.empty(0, dtype=np.bool_))
