@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from jsonschema import Draft202012Validator
 from mcp.types import Tool
 
 from tests.application.connections import connected, settings_in
-from tools import DEFAULT_TOOLSETS, TOOLSETS, select
+from tools import DEFAULT_TOOLSETS, TOOLSETS, prompts, resources, select
 
 SURFACE_BYTES_MAX: Final = 12_000
 DESCRIPTION_CHARS_MAX: Final = 300
@@ -58,6 +60,7 @@ def test_there_is_no_snapshot_without_a_tool() -> None:
 def test_a_tool_says_all_that_a_host_wants_to_know(name: str) -> None:
     tool = TOOLS[name]
     assert tool.name == name
+    assert re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name)
     assert tool.title
     assert tool.description
     assert len(tool.description) <= DESCRIPTION_CHARS_MAX
@@ -78,11 +81,25 @@ def test_a_tool_says_all_that_a_host_wants_to_know(name: str) -> None:
 def test_schemas_need_nothing_that_clients_fail_on(name: str) -> None:
     for schema in (TOOLS[name].input_schema, TOOLS[name].output_schema):
         assert schema is not None
+        Draft202012Validator.check_schema(schema)
         text = json.dumps(schema)
         for word in ('"$ref"', '"$defs"', '"title": "', '"allOf"', '"oneOf"'):
             assert word not in text
     assert TOOLS[name].input_schema["type"] == "object"
     assert TOOLS[name].input_schema["additionalProperties"] is False
+
+
+def test_resources_and_prompts_say_all_that_a_host_wants_to_know() -> None:
+    for template in (*resources.TEMPLATES, resources.SCHEDULE_TEMPLATE):
+        assert template.name
+        assert template.title
+        assert template.description
+        assert template.mime_type
+    for prompt in prompts.PROMPTS:
+        assert prompt.title
+        assert prompt.description
+        for argument in prompt.arguments or ():
+            assert argument.description
 
 
 def test_what_destroys_is_marked_so() -> None:
