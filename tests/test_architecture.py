@@ -72,6 +72,17 @@ def test_only_the_settings_read_the_environment() -> None:
     assert readers <= {"server/settings.py"}
 
 
+def test_only_the_command_knows_the_conformance_fixtures() -> None:
+    inside = ROOT / "server" / "conformance"
+    knowing = {
+        path.relative_to(ROOT).as_posix()
+        for path in modules()
+        if path.parent != inside and "server.conformance" in path.read_text(encoding="utf-8")
+    }
+    assert knowing == {"server/cli.py"}
+    assert "server.conformance" not in loaded_by("import server.cli, server.app")
+
+
 def test_the_folder_of_functions_holds_no_python() -> None:
     assert list((ROOT / "convex").rglob("*.py")) == []
 

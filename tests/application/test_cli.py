@@ -138,6 +138,14 @@ def test_help_names_every_command_and_the_settings(capsys: pytest.CaptureFixture
         assert word in told
 
 
+def test_what_only_the_conformance_suite_needs_is_not_offered(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    assert "conformance" not in capsys.readouterr().out
+
+
 def test_the_command_itself_fails_without_a_traceback(tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "convex_memory"],
