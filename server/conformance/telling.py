@@ -21,12 +21,17 @@ from server.conformance.fixture import CallTool, said, tool
 _STEP_SECONDS: Final = 0.05
 
 
-async def _log(context: Context, params: CallToolRequestParams) -> CallToolResult:
-    for step in ("Tool execution started", "Tool processing data", "Tool execution completed"):
-        # Deprecated in 2026, when it says nothing unless the request asked for logs.
-        await context.session.send_log_message("info", step, related_request_id=context.request_id)
-        await anyio.sleep(_STEP_SECONDS)
-    return said("Three messages were logged.")
+def _logging(step_seconds: float) -> CallTool:
+    async def call(context: Context, params: CallToolRequestParams) -> CallToolResult:
+        for step in ("Tool execution started", "Tool processing data", "Tool execution completed"):
+            # Deprecated in 2026, when it says nothing unless the request asked for logs.
+            await context.session.send_log_message(
+                "info", step, related_request_id=context.request_id
+            )
+            await anyio.sleep(step_seconds)
+        return said("Three messages were logged.")
+
+    return call
 
 
 async def _progress(context: Context, params: CallToolRequestParams) -> CallToolResult:
@@ -60,8 +65,13 @@ async def accept_level(context: Context, params: SetLevelRequestParams) -> Empty
 
 
 TOOLS: Final = (
-    tool("test_tool_with_logging", "Logs three messages, then answers.", _log),
-    tool("test_logging_tool", "Logs three messages, then answers.", _log),
+    tool(
+        "test_tool_with_logging",
+        "Logs three messages, then answers.",
+        _logging(step_seconds=_STEP_SECONDS),
+    ),
+    # The suite does not wait long for this one.
+    tool("test_logging_tool", "Logs three messages at once, then answers.", _logging(0)),
     tool("test_tool_with_progress", "Reports progress thrice, then answers.", _progress),
     tool("test_reconnection", "Closes the stream where it can, then answers.", _reconnection),
     tool(

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conformance.installing import HERE, Judges
 
-SUITE_TIMEOUT_S: Final = 120
+SUITE_TIMEOUT_S: Final = 240
 
 
 @dataclass(frozen=True)
