@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio
+from anyio.abc import TaskGroup
 
 from convex_memory.capabilities import Capabilities
 from convex_memory.deployment import Deployment
@@ -42,7 +44,17 @@ LEASE_MS_DEFAULT: Final = 60_000
 """How long a claim holds; what a dead runner had claimed waits that long."""
 CLAIM_ROWS: Final = 64
 """Texts claimed at a time: a second or two of work for the offline embedder."""
+WORKERS_MOST: Final = 2
 BACKOFF_MS_MAX: Final = 60_000
+
+
+@dataclass(slots=True)
+class _Work:
+    """What the workers of one round have done: vectors stored, and the first failure."""
+
+    workers: int = 0
+    stored: int = 0
+    failed: ConvexMemoryError | None = None
 
 
 class EmbeddingRunner:
@@ -190,13 +202,30 @@ class EmbeddingRunner:
             await self.embedder.embed(["dimension"])
         if not await self.begin():
             return 0
-        stored = 0
-        while (await self._status()).get("waiting"):
-            items = await self._claim()
-            if not items:
-                break
-            stored += await self._embed(items)
-        return stored
+        work = _Work()
+        async with anyio.create_task_group() as tasks:
+            await self._work_off(work, tasks)
+        if work.failed is not None:
+            raise work.failed
+        return work.stored
+
+    async def _work_off(self, work: _Work, tasks: TaskGroup) -> None:
+        """Claim, embed and store until nothing waits; with much to do, two at a time.
+
+        While one of them claims or stores, the embedder works for the other.
+        """
+        work.workers += 1
+        try:
+            while (await self._status()).get("waiting"):
+                items = await self._claim()
+                if not items:
+                    break
+                if len(items) == CLAIM_ROWS and work.workers < WORKERS_MOST:
+                    tasks.start_soon(self._work_off, work, tasks)
+                work.stored += await self._embed(items)
+        except ConvexMemoryError as error:
+            work.failed = work.failed or error
+            tasks.cancel_scope.cancel()
 
     async def _status(self, index_name: str | None = None) -> Mapping[str, Any]:
         args: dict[str, Value] = {"embedder": self.embedder.id}

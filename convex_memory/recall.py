@@ -41,6 +41,9 @@ MEANING: Final = 0.3
 MEANING_LEAST: Final = 0.2
 """The cosine below which a message is not found by its meaning alone: texts that have nothing to
 do with each other come that near."""
+UNREAD: Final = (
+    "The embedder does not know the script of this question; it was searched for by its words."
+)
 WORD_CANDIDATES: Final = 200
 MEANING_CANDIDATES: Final = 100
 COMPARED: Final = 100
@@ -221,17 +224,18 @@ class Recall:
         cursor: str | None,
         indexing: EmbeddingRunner,
     ) -> Recalled:
-        question = f"recall:{' '.join(telling_words(query))}"
-        position = read_cursor({"cursor": cursor}, question, (int,))
-        skip = position[0] if position else 0
         # Neither waits for the other: the question is embedded while its words are looked up.
         made, words = await asyncio.gather(
             _embedded(indexing, query),
             self._memory.candidates_by_words(query, WORD_CANDIDATES, within),
         )
-        if isinstance(made, EmbedderError):
-            logger.warning("a question could not be embedded: %s", made.code)
-            return await self._by_words(query, limit, within, None, made.message)
+        if isinstance(made, str):
+            # What failed just now may not have failed for the page before.
+            begun = cursor if made is UNREAD else None
+            return await self._by_words(query, limit, within, begun, made)
+        question = f"recall:{' '.join(telling_words(query))}"
+        position = read_cursor({"cursor": cursor}, question, (int,))
+        skip = position[0] if position else 0
         try:
             ranked = await self._ranked(words, made, within, indexing.embedder.id)
         except Conflict as error:
@@ -303,11 +307,14 @@ class Recall:
         )
 
 
-async def _embedded(indexing: EmbeddingRunner, query: str) -> list[float] | EmbedderError:
+async def _embedded(indexing: EmbeddingRunner, query: str) -> list[float] | str:
     """Return the vector of a question, or why there is none."""
     try:
         made = await indexing.embedder.embed([query])
     except EmbedderError as error:
-        return error
+        logger.warning("a question could not be embedded: %s", error.code)
+        return error.message
+    if made.unread:
+        return UNREAD
     vector: list[float] = made.vectors[0].tolist()
     return vector

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Iterator
 from typing import Final
 
 TERMS_MAX: Final = 16
@@ -24,15 +26,95 @@ STOP_WORDS: Final = frozenset(
 """English function words: they match everything and say nothing about it."""
 
 _WORD = re.compile(r"[^\W_]+")
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf"
+    "\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003134f]+"
+)
+"""Scripts without spaces between words, or with endings grown onto them: Thai and Lao, Burmese,
+Khmer, kana, Chinese characters, Hangul. Every two characters that stand together are a word."""
+_FOLDED_KEPT: Final = 1 << 14
+_GUESSED_LEAST: Final = 5
+_GUESSED_MOST: Final = 24
+_ALPHABETS: Final = (
+    "abcdefghijklmnopqrstuvwxyz",
+    "αβγδεζηθικλμνξοπρςστυφχψω",
+    "абвгдежзийклмнопрстуфхцчшщъыьэюя",
+)
+
+
+def folded(text: str) -> str:
+    """Return a text in lower case and without marks: accents, vowel signs, tones."""
+    lower = text.lower()
+    if lower.isascii():
+        return lower
+    bare = unicodedata.normalize("NFD", lower).translate(_MARKS)
+    return unicodedata.normalize("NFC", bare)
+
+
+def indexed_text(text: str) -> str:
+    """Return a text as the full-text index is given it: what is searched for stands apart."""
+    plain = folded(text)
+    return plain if plain.isascii() else _UNSPACED.sub(_every_word, plain)
 
 
 def telling_words(query: str) -> list[str]:
-    """Return the words of a query that say something, in lower case, each once.
+    """Return the words of a query that say something, as they are compared, each once.
 
     Stop words are left out unless there is nothing else.
     """
-    words = list(dict.fromkeys(_WORD.findall(query.lower())))
+    plain = folded(query)
+    if not plain.isascii():
+        plain = _UNSPACED.sub(_pairs, plain)
+    words = list(dict.fromkeys(_WORD.findall(plain)))
     return [word for word in words if word not in STOP_WORDS] or words
+
+
+def _pairs(run: re.Match[str]) -> str:
+    characters = run[0]
+    return f" {' '.join(_two_each(characters)) or characters} "
+
+
+def _every_word(run: re.Match[str]) -> str:
+    return f" {' '.join(run[0])} {' '.join(_two_each(run[0]))} "
+
+
+def _two_each(characters: str) -> Iterator[str]:
+    return (characters[at : at + 2] for at in range(len(characters) - 1))
+
+
+class _Marks(dict[int, int | None]):
+    """What `str.translate` puts in the place of each character: nothing for marks."""
+
+    def __missing__(self, code: int) -> int | None:
+        kept = None if unicodedata.category(chr(code))[0] == "M" else code
+        if len(self) < _FOLDED_KEPT:
+            self[code] = kept
+        return kept
+
+
+_MARKS: Final = _Marks()
+
+
+def misspelt(word: str) -> list[str]:
+    """Return what a word may be that is written nowhere: one letter changed, missing or too many.
+
+    Also two that changed places. The first letter is right, as it nearly always is; words of
+    fewer than five letters have too many neighbours to guess, and digits are no typing errors.
+    """
+    if not _GUESSED_LEAST <= len(word) <= _GUESSED_MOST or not word.isalpha():
+        return []
+    letters = next((each for each in _ALPHABETS if word[1] in each), "")
+    found = {}
+    for at in range(1, len(word) + 1):
+        head, tail = word[:at], word[at:]
+        if tail:
+            found[head + tail[1:]] = None
+            found.update((head + letter + tail[1:], None) for letter in letters)
+        if len(tail) > 1:
+            found[head + tail[1] + tail[0] + tail[2:]] = None
+        found.update((head + letter + tail, None) for letter in letters)
+    found.pop(word, None)
+    return list(found)
 
 
 def match_expression(query: str) -> str | None:

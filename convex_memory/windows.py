@@ -36,6 +36,8 @@ DATE: Final = 1.5
 LATE_DAYS: Final = 14
 LATE_SHARE: Final = 0.5
 """How long, and how much, what was said after a named day or month still counts as of it."""
+GUESS: Final = 0.3
+"""What a word counts that was found only by guessing at another spelling."""
 HOLDERS_MAX: Final = 2000
 """Messages that hold words of the question and are looked at with their neighbours: those whose
 words are the rarest."""

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 from convex_memory.embedded import turns
 from convex_memory.embedded.documents import Documents
 from convex_memory.query_dates import NamedDate, dates_named
-from convex_memory.search_words import TERMS_MAX, telling_words
+from convex_memory.search_words import TERMS_MAX, misspelt, telling_words
 from convex_memory.windows import (
     DATE,
+    GUESS,
     HOLDERS_MAX,
     LATE_DAYS,
     LATE_SHARE,
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 WORDS_MAX: Final = 64
 """Words of a question that are looked up; the rarest `TERMS_MAX` of them count."""
+GUESSED_MAX: Final = 4
+"""Words of a question that nobody wrote and whose spelling is guessed at."""
 _SORTED_FIRST: Final = 512
 _DAY_MS: Final = 86_400_000
 
@@ -77,8 +80,13 @@ def search(documents: Documents, question: str, conditions: Conditions) -> Itera
     messages = int(scope.sum())
     if not messages:
         return
-    holding = _holding(documents, stand, words, scope)
+    holding, guessed = _holding(documents, stand, words, scope)
     weights = [rarity(len(each), messages) for each in holding]
+    if guessed:
+        weights = [
+            weight * (GUESS if each.tobytes() in guessed else 1)
+            for each, weight in zip(holding, weights, strict=True)
+        ]
     score, own = np.zeros(stand.size), np.zeros(stand.size)
     for positions, weight in zip(holding, weights, strict=True):
         own[positions] += weight
@@ -91,6 +99,8 @@ def search(documents: Documents, question: str, conditions: Conditions) -> Itera
     if asked:
         score[found[np.isin(stand.speaker[found], asked)]] *= 1 + SPEAKER
     scale = float(score[found].max(initial=0.0)) or 1.0
+    if len(guessed) == len(holding) > 0 and not named:
+        scale /= GUESS
     nobody = turns.number_of(documents.connection, "resource", "")
     for at in _best_first(found, score, stand):
         yield Found(
@@ -157,24 +167,44 @@ def _masks(
 
 def _holding(
     documents: Documents, stand: turns.Turns, words: Sequence[str], scope: NDArray[Any]
-) -> list[NDArray[Any]]:
-    """Return for each word the positions of the messages that hold it, the rarest words first."""
+) -> tuple[list[NDArray[Any]], set[bytes]]:
+    """Return for each word the positions of the messages that hold it, the rarest words first.
+
+    And which of them, as bytes, hold what a word that nobody wrote may have been meant to be.
+    """
     holding: dict[bytes, NDArray[Any]] = {}
+    unknown: list[str] = []
     for word in words:
-        positions = stand.positions(_postings(documents, word))
-        positions = positions[scope[positions]]
+        positions = _in_scope(stand, _postings(documents, f'"{word}"'), scope)
         if len(positions):
             # Words of one stem are one word.
             holding.setdefault(positions.tobytes(), positions)
-    return sorted(holding.values(), key=len)[:TERMS_MAX]
+        else:
+            unknown.append(word)
+    guessed: set[bytes] = set()
+    for word in unknown[:GUESSED_MAX]:
+        expression = " OR ".join(f'"{each}"' for each in misspelt(word))
+        if expression:
+            positions = _in_scope(stand, _postings(documents, expression), scope)
+            key = positions.tobytes()
+            if len(positions) and key not in holding:
+                holding[key] = positions
+                guessed.add(key)
+    rarest = sorted(holding.values(), key=len)[:TERMS_MAX]
+    return rarest, guessed
 
 
-def _postings(documents: Documents, word: str) -> NDArray[Any]:
+def _in_scope(stand: turns.Turns, sequences: NDArray[Any], scope: NDArray[Any]) -> NDArray[Any]:
+    positions = stand.positions(sequences)
+    return positions[scope[positions]]
+
+
+def _postings(documents: Documents, expression: str) -> NDArray[Any]:
     import numpy as np
 
     # One text is read many times faster than as many rows.
     text = documents.connection.execute(
-        "SELECT group_concat(rowid) FROM message_text WHERE message_text MATCH ?", (f'"{word}"',)
+        "SELECT group_concat(rowid) FROM message_text WHERE message_text MATCH ?", (expression,)
     ).fetchone()[0]
     return np.fromstring(text or "", dtype=np.int64, sep=",")
 

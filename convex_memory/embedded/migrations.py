@@ -66,10 +66,16 @@ def _version_3(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
+def _version_4(connection: sqlite3.Connection) -> None:
+    # Scripts without spaces between words are searched, and marks do not matter.
+    search_text.rebuild(connection)
+
+
 MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (
     _version_1,
     _version_2,
     _version_3,
+    _version_4,
 )
 """Step n brings a file from version n to version n + 1."""
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from convex_memory.embedded import turns
-from convex_memory.search_words import TOKENIZER
+from convex_memory.search_words import TOKENIZER, indexed_text
 from convex_memory.text import message_text
 
 SCHEMA: Final = f"CREATE VIRTUAL TABLE message_text USING fts5(text, tokenize = '{TOKENIZER}')"
@@ -42,7 +42,9 @@ def follow(
         who = turns.speaker_of(text, metadata)
         # Whoever asks what somebody said names them, and few say their own name.
         said = text if not who or text.lstrip().startswith(who) else f"{who}: {text}"
-        connection.execute("INSERT INTO message_text (rowid, text) VALUES (?, ?)", (sequence, said))
+        connection.execute(
+            "INSERT INTO message_text (rowid, text) VALUES (?, ?)", (sequence, indexed_text(said))
+        )
         turns.write(connection, sequence, fields, text, who)
 
 

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from convex_memory.search_words import folded
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -70,7 +72,7 @@ def write(
             _number(connection, f"thread {fields['thread_id']}"),
             _number(connection, f"resource {fields.get('resourceId') or ''}"),
             _number(connection, f"role {fields['role']}"),
-            _number(connection, f"speaker {who.lower()}"),
+            _number(connection, f"speaker {folded(who)}"),
             asks_something(text),
             _milliseconds(fields["createdAt"]),
         ),

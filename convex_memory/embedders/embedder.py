@@ -19,11 +19,13 @@ class Embeddings:
 
     `vectors` has one row of length 1 for each text, in their order: float32, (texts, dimension).
     `sampled` holds the positions of the texts that were too long to be read whole: their
-    vectors come from parts evenly spread from beginning to end.
+    vectors come from parts evenly spread from beginning to end. `unread` holds those of which the
+    model knows less than half, in a script it never learnt: their vectors mean nothing.
     """
 
     vectors: NDArray[np.float32]
     sampled: tuple[int, ...] = ()
+    unread: tuple[int, ...] = ()
 
 
 class Embedder(Protocol):

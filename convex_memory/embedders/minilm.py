@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
@@ -117,6 +118,7 @@ class MiniLMEmbedder:
         loop = asyncio.get_running_loop()
         vectors = np.empty((len(texts), DIMENSION), np.float32)
         sampled: list[int] = []
+        unread: list[int] = []
 
         async def embed_group(start: int, stop: int) -> None:
             if self._closed or self._pool is None:
@@ -124,11 +126,12 @@ class MiniLMEmbedder:
             made = await loop.run_in_executor(self._pool, model.embed, texts[start:stop])
             vectors[start:stop] = made.vectors
             sampled.extend(start + position for position in made.sampled)
+            unread.extend(start + position for position in made.unread)
 
         groups = list(_groups(texts))
         for at in range(0, len(groups), self._threads):
             await asyncio.gather(*(embed_group(*each) for each in groups[at : at + self._threads]))
-        return Embeddings(vectors, tuple(sorted(sampled)))
+        return Embeddings(vectors, tuple(sorted(sampled)), tuple(sorted(unread)))
 
 
 def _groups(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
@@ -156,18 +159,22 @@ class _Loaded:
 
         owners: list[Owner] = []
         windows: list[list[int]] = []
-        sampled = []
+        sampled, unread = [], []
         for position, text in enumerate(texts):
             parts, whole = self._windows_of(text)
             windows += parts
             owners += [Owner(position, len(part)) for part in parts]
             if not whole:
                 sampled.append(position)
+            pieces = list(chain.from_iterable(parts))
+            if 2 * pieces.count(self.tokenizer.unknown) > len(pieces) - 2 * len(parts):
+                unread.append(position)
         if not windows:
             return Embeddings(np.empty((0, DIMENSION), np.float32))
         with self.one_thread.held():
             vectors = np.concatenate([self.model.vectors_of(batch) for batch in _batches(windows)])
-        return Embeddings(pooled(vectors, owners, len(texts)), tuple(sampled))
+        pooled_vectors = pooled(vectors, owners, len(texts))
+        return Embeddings(pooled_vectors, tuple(sampled), tuple(unread))
 
     def _windows_of(self, text: str) -> tuple[list[list[int]], bool]:
         """The windows of a text as token ids, and whether they hold all of it."""

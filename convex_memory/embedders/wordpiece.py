@@ -37,12 +37,15 @@ class WordPiece:
 
     Args:
         vocabulary: Every piece, by its id. A piece that goes on within a word begins with `##`.
+
+    Attributes:
+        unknown: The id of every word that the vocabulary cannot spell.
     """
 
     def __init__(self, vocabulary: Sequence[str]) -> None:
         self._ids = {piece: id for id, piece in enumerate(vocabulary)}
         self._longest = max(map(len, vocabulary))
-        self._unknown = self._ids[UNKNOWN]
+        self.unknown = self._ids[UNKNOWN]
         self._characters = _Characters()
         self._known: dict[str, tuple[int, ...]] = {}
 
@@ -73,7 +76,7 @@ class WordPiece:
                     break
             else:
                 # One part of a word that is not known makes all of it unknown, as in BERT.
-                return [self._unknown]
+                return [self.unknown]
         return found
 
 

@@ -93,6 +93,17 @@ async def test_any_question_has_an_answer(meaning: Caller, query: str) -> None:
     assert all("lexical" not in hit["reasons"] for hit in answer["hits"])
 
 
+async def test_a_script_that_the_model_never_learnt_is_searched_by_words(meaning: Caller) -> None:
+    await meaning.save("t", "แมวของฉันชื่อมะลิ", "我的猫叫小白", "猫咪睡觉", "Nothing of the kind")
+    await all_embedded(meaning)
+    first = await meaning.call("search_memory", query="猫", limit=1)
+    assert (first["searched"], first["exhausted"]) == (["lexical"], False)
+    assert "words" in first["note"]
+    others = await meaning.call("search_memory", query="猫", cursor=first["next_cursor"])
+    found = [hit for hit in first["hits"] + others["hits"] if "lexical" in hit["reasons"]]
+    assert sorted(hit["content"] for hit in found) == ["我的猫叫小白", "猫咪睡觉"]
+
+
 async def test_a_question_that_is_too_long_or_empty_is_refused(meaning: Caller) -> None:
     for query in ("", "x" * 100_000):
         refusal = await meaning.refused("search_memory", query=query)

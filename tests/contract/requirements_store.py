@@ -286,6 +286,9 @@ REQUIREMENTS: dict[str, Requirement] = {
             "store:messages:scope": "Messages of another resource are as if they did not exist.",
             "store:search": "A search finds messages by their words, best first.",
             "store:search:stems": "A search finds other forms of a word.",
+            "store:search:scripts": (
+                "Words are found in any script: without spaces between them, with or without marks."
+            ),
             "store:search:filters": (
                 "A search can be of a resource, a thread, a role, a span of time and metadata."
             ),

@@ -398,6 +398,35 @@ async def test_other_forms_of_a_word_are_found(memory: MemoryStore, cast: Cast) 
     assert await found_by(memory, cast, "cafe") == ["a"]
 
 
+@requirement("store:search:scripts")
+async def test_words_of_any_script_are_found(memory: MemoryStore, cast: Cast) -> None:
+    said = {
+        "zh": "今天我们在北京的饭店吃了烤鸭。我有一只猫",
+        "ja": "昨日は東京で寿司を食べました",
+        "ko": "내일 서울에서 친구를 만나요",
+        "th": "แมวของฉันชื่อมะลิ",
+        "el": "Ο σκύλος μου είναι πέντε χρονών",  # noqa: RUF001
+        "ar": "كلبي مريض وأخذته إلى الطَّبيب",
+        "ru": "Моя сестра живёт в Москве",
+        "hi": "मेरी बहन दिल्ली में रहती है",
+    }
+    await memory.save_messages(
+        [cast.message(name, at, content=text) for at, (name, text) in enumerate(said.items())]
+    )
+    for name, queries in {
+        "zh": ("烤鸭", "北京", "猫"),
+        "ja": ("寿司", "東京"),
+        "ko": ("친구", "서울"),
+        "th": ("แมว",),
+        "el": ("σκύλος", "ΣΚΥΛΟΣ"),
+        "ar": ("الطبيب",),
+        "ru": ("живет",),
+        "hi": ("दिल्ली",),
+    }.items():
+        for query in queries:
+            assert (await found_by(memory, cast, query))[:1] == [name], query
+
+
 @requirement("store:search:filters")
 async def test_a_search_can_be_narrowed(memory: MemoryStore, cast: Cast) -> None:
     await memory.save_messages(

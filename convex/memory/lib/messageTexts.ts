@@ -4,7 +4,7 @@ import type { WritableDocuments } from "../../lib/documents";
 import { messageText } from "../../lib/messageText";
 import { isObject } from "../../lib/values";
 import { asksSomething, speakerOf } from "./speakers";
-import { indexedText } from "./searchWords";
+import { folded, indexedText } from "./searchWords";
 
 type Message = Omit<Doc<"mastra_messages">, "_id" | "_creationTime">;
 type MessageId = Id<"mastra_messages">;
@@ -65,7 +65,7 @@ function textRow(messageId: MessageId, message: Message) {
     role: message.role,
     createdAt: message.createdAt,
     text: indexedText(isNamed ? said : `${speaker}: ${said}`),
-    speaker: speaker === "" ? undefined : speaker.toLowerCase(),
+    speaker: speaker === "" ? undefined : folded(speaker),
     asks: asksSomething(said) ? true : undefined,
   };
 }

@@ -35,14 +35,24 @@ const STOP_WORDS: ReadonlySet<string> = new Set(
   ).split(" "),
 );
 
-/** The words of a text in their order, brought to the form in which they are compared. */
-export function wordsOf(text: string): string[] {
-  return plainWords(text).map(comparable);
-}
+/**
+ * Scripts without spaces between words, or with endings grown onto them: Thai and Lao, Burmese,
+ * Khmer, kana, Chinese characters, Hangul. Every two characters that stand together are a word.
+ */
+const UNSPACED = new RegExp(
+  "[\\u0e00-\\u0eff\\u1000-\\u109f\\u1780-\\u17ff\\u3005\\u3007\\u3040-\\u30ff\\u31f0-\\u31ff" +
+    "\\u3400-\\u4dbf\\u4e00-\\u9fff\\uac00-\\ud7a3\\uf900-\\ufaff\\uff66-\\uff9f" +
+    "\\u{20000}-\\u{3134f}]+",
+  "gu",
+);
 
-/** A text as the search index holds it. */
+/** A text as the search index holds it: its words, in the form in which they are compared. */
 export function indexedText(text: string): string {
-  return wordsOf(text).join(" ");
+  const plain = folded(text).replace(
+    UNSPACED,
+    (run) => ` ${Array.from(run).concat(pairsOf(run)).join(" ")} `,
+  );
+  return wordsIn(plain).map(comparable).join(" ");
 }
 
 /**
@@ -51,14 +61,15 @@ export function indexedText(text: string): string {
  * @param query What a person typed. Stop words count only when there is nothing else.
  */
 export function tellingWords(query: string): string[] {
-  const words = [...new Set(query.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [])];
+  const plain = folded(query).replace(UNSPACED, (run) => ` ${pairsOf(run).join(" ") || run} `);
+  const words = [...new Set(wordsIn(plain))];
   const telling = words.filter((word) => !STOP_WORDS.has(word));
   return telling.length > 0 ? telling : words;
 }
 
 /** Words in the form in which they are compared, each once. */
 export function comparableWords(words: readonly string[]): string[] {
-  return [...new Set(words.slice(0, WORDS_MAX).flatMap(wordsOf))];
+  return [...new Set(words.slice(0, WORDS_MAX).map(comparable))];
 }
 
 /** Those of some words that Convex's text index is asked for: the longest, which are rarest. */
@@ -67,11 +78,20 @@ export function searchedTerms(words: readonly string[]): string[] {
   return [...words].sort((left, right) => right.length - left.length).slice(0, SEARCHED_MAX);
 }
 
-function plainWords(text: string): string[] {
+/** A text in lower case and without marks: accents, vowel signs, tones. */
+export function folded(text: string): string {
   const lower = text.toLowerCase();
-  if (/^[\0-\x7f]*$/.test(lower)) return lower.match(/[a-z0-9]+/g) ?? [];
-  const folded = lower.normalize("NFD").replace(/\p{M}+/gu, "").normalize("NFC");
-  return folded.match(/[\p{L}\p{N}]+/gu) ?? [];
+  if (/^[\0-\x7f]*$/.test(lower)) return lower;
+  return lower.normalize("NFD").replace(/\p{M}+/gu, "").normalize("NFC");
+}
+
+function wordsIn(plain: string): string[] {
+  return plain.match(/[\p{L}\p{N}]+/gu) ?? [];
+}
+
+function pairsOf(run: string): string[] {
+  const characters = Array.from(run);
+  return characters.slice(1).map((each, at) => `${characters[at] ?? ""}${each}`);
 }
 
 /** Words seen lately. A text says most of its words many times, and a mutation has one second. */

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from convex_memory.search_words import TOKENIZER
+from convex_memory.search_words import TOKENIZER, indexed_text
 
 
 def ranked(texts: Sequence[str], expression: str) -> list[tuple[int, float]]:
@@ -33,7 +33,8 @@ def ranked(texts: Sequence[str], expression: str) -> list[tuple[int, float]]:
         )
         connection.execute("BEGIN")
         connection.executemany(
-            "INSERT INTO words (rowid, text) VALUES (?, ?)", enumerate(texts, start=1)
+            "INSERT INTO words (rowid, text) VALUES (?, ?)",
+            enumerate(map(indexed_text, texts), start=1),
         )
         found = connection.execute(
             "SELECT rowid, bm25(words) FROM words WHERE words MATCH ? ORDER BY 2, 1 DESC",
