@@ -2,7 +2,8 @@
 
 Every turn is saved through the MCP tool over stdio, a conversation to a resource of its own, and
 each question is asked through `search_memory`. Beside it, on the same turns in the same run:
-SQLite's full-text search (FTS5, BM25, porter stemming, stop words) and the embedder alone.
+SQLite's full-text search (FTS5, BM25, porter stemming, stop words) and the embedder alone; with
+`--peers` also other searches that run without a key and network (`recall_peers`).
 
 The recall of a question at k is the share of its evidence among the first k turns returned.
 """
@@ -29,6 +30,7 @@ import anyio
 import numpy as np
 from mcp import Client, StdioServerParameters
 
+from bench import recall_peers
 from bench.report import CHECKOUT, Report, percentile
 from convex_memory.embedders import open_embedder
 from convex_memory.search_words import TOKENIZER, match_expression
@@ -110,6 +112,12 @@ def main() -> int:
     """Measure, print, and hold ours against what it must find."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("path", type=Path, help="a file in the shape of LoCoMo's")
+    parser.add_argument(
+        "--peers", type=Path, help="a folder outside the checkout, where peers are installed"
+    )
+    parser.add_argument(
+        "--python", default=sys.executable, help="for the peers (basic-memory: 3.12 or newer)"
+    )
     asked = parser.parse_args()
     report = Report("recall", asked)
     conversations = [conversation_of(each) for each in json.loads(asked.path.read_text())]
@@ -118,6 +126,7 @@ def main() -> int:
     for conversation in conversations:
         search_words(conversation, words)
         asyncio.run(search_meaning(conversation, meaning))
+    others = search_peers(conversations, asked.peers, asked.python) if asked.peers else {}
     columns = ["", *(f"recall@{k}" for k in AT), "MRR", "tokens", "p50 ms", "p95 ms"]
     questions = sum(len(each.questions) for each in conversations)
     report.table(
@@ -128,6 +137,7 @@ def main() -> int:
             ours.row("search_memory over stdio"),
             words.row("FTS5 BM25, stemmed, stop words"),
             meaning.row("the embedder alone"),
+            *(tally.row(name) for name, tally in others.items()),
         ],
     )
     report.table("search_memory, each conversation", columns, [
@@ -307,6 +317,24 @@ async def search_meaning(conversation: Conversation, tally: Tally) -> None:
         seconds = time.perf_counter() - began
         tally.note([conversation.turns[int(at)].place for at in best], question, seconds)
     await embedder.aclose()
+
+
+def search_peers(
+    conversations: Sequence[Conversation], folder: Path, python: str
+) -> dict[str, Tally]:
+    """Search with whatever else can be installed."""
+    tallies = {}
+    for name, where in recall_peers.installed(folder, python).items():
+        tally = tallies[name] = Tally()
+        for conversation in conversations:
+            turns = [(turn.place, f"{turn.speaker}: {turn.text}") for turn in conversation.turns]
+            texts = dict(turns)
+            with recall_peers.PEERS[name](where, turns) as search:
+                for question in conversation.questions:
+                    found, seconds = recall_peers.timed(search, question.text, DEEPEST)
+                    tally.note(found, question, seconds)
+                    tally.characters.append(sum(len(texts[place]) for place in found))
+    return tallies
 
 
 if __name__ == "__main__":

@@ -272,6 +272,12 @@ class EmbeddingRunner:
             # It stays claimed, and is tried again when the claim has run out.
             logger.warning("the embedder refused a text; it is found by its words only")
             return []
+        if made.sampled:
+            logger.info(
+                "%d very long texts were read in places for their meaning, "
+                "and whole for their words",
+                len(made.sampled),
+            )
         return [
             (ticket, vector.tolist())
             for (ticket, _), vector in zip(items, made.vectors, strict=True)

@@ -44,6 +44,7 @@ do with each other come that near."""
 UNREAD: Final = (
     "The embedder does not know the script of this question; it was searched for by its words."
 )
+NO_WORDS: Final = "The question holds no word to look for."
 WORD_CANDIDATES: Final = 200
 MEANING_CANDIDATES: Final = 100
 COMPARED: Final = 100
@@ -162,7 +163,9 @@ class Recall:
                 "searched for. Ask with the words that matter."
             )
         indexing = self._indexing
-        if indexing is not None and await indexing.begin():
+        if not telling_words(query):
+            recalled = await self._by_words(query, limit, within, cursor, NO_WORDS)
+        elif indexing is not None and await indexing.begin():
             recalled = await self._by_both(query, limit, within, cursor, indexing)
         else:
             note = None if indexing is None else indexing.refusal

@@ -32,6 +32,8 @@ _UNSPACED = re.compile(
 )
 """Scripts without spaces between words, or with endings grown onto them: Thai and Lao, Burmese,
 Khmer, kana, Chinese characters, Hangul. Every two characters that stand together are a word."""
+_VOICINGS: Final = frozenset({0x3099, 0x309A})
+"""Marks that make another letter of one: kana has ga where there is ka."""
 _FOLDED_KEPT: Final = 1 << 14
 _GUESSED_LEAST: Final = 5
 _GUESSED_MOST: Final = 24
@@ -86,7 +88,8 @@ class _Marks(dict[int, int | None]):
     """What `str.translate` puts in the place of each character: nothing for marks."""
 
     def __missing__(self, code: int) -> int | None:
-        kept = None if unicodedata.category(chr(code))[0] == "M" else code
+        is_mark = unicodedata.category(chr(code))[0] == "M" and code not in _VOICINGS
+        kept = None if is_mark else code
         if len(self) < _FOLDED_KEPT:
             self[code] = kept
         return kept

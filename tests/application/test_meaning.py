@@ -93,6 +93,17 @@ async def test_any_question_has_an_answer(meaning: Caller, query: str) -> None:
     assert all("lexical" not in hit["reasons"] for hit in answer["hits"])
 
 
+@pytest.mark.parametrize("query", [" ", "?!", "🦅", "\u0000"])
+async def test_a_question_without_a_word_finds_nothing_and_says_so(
+    meaning: Caller, query: str
+) -> None:
+    await meaning.save("t", "The kestrel nests on the tower! Why?")
+    await all_embedded(meaning)
+    answer = await meaning.call("search_memory", query=query)
+    assert (answer["hits"], answer["exhausted"], answer["searched"]) == ([], True, ["lexical"])
+    assert "no word" in answer["note"]
+
+
 async def test_a_script_that_the_model_never_learnt_is_searched_by_words(meaning: Caller) -> None:
     await meaning.save("t", "แมวของฉันชื่อมะลิ", "我的猫叫小白", "猫咪睡觉", "Nothing of the kind")
     await all_embedded(meaning)

@@ -147,7 +147,7 @@ test("a word too long for the index is found by its beginning", async () => {
   const word = "9".repeat(40);
   await say(deployment, [message("a", 0, { text: `key ${word}` })]);
   expect(await found(deployment, word)).toEqual(["a"]);
-  expect(indexedText("ナイロン".repeat(6))).toBe("ナイロンナイロンナイ");
+  expect(indexedText("ქართული".repeat(6))).toBe("ქართულიქარ");
 });
 
 test("a query is its telling words, of which the longest fifteen are searched for", () => {

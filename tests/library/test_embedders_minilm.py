@@ -321,3 +321,11 @@ def test_blas_has_one_thread_while_anything_is_computed_and_then_as_many_as_befo
         during.append(blas_threads())
     assert during[:2] == [{1} if before else set()] * 2
     assert during[2] == before
+
+
+async def test_texts_in_a_script_it_never_learnt_are_told(embedder: MiniLMEmbedder) -> None:
+    texts = ["a dog", "猫", "แมว", "my cat is called 猫", "", "?!", "🦅🪺", "Москва"]
+    made = await embedder.embed(texts)
+    assert [texts[at] for at in made.unread] == ["猫", "แมว", "🦅🪺"]
+    many = await embedder.embed([*["a dog barks at night " * 20] * 20, *texts])
+    assert [at - 20 for at in many.unread] == list(made.unread)

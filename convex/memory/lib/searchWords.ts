@@ -78,11 +78,17 @@ export function searchedTerms(words: readonly string[]): string[] {
   return [...words].sort((left, right) => right.length - left.length).slice(0, SEARCHED_MAX);
 }
 
+/** Marks that make another letter of one: kana has ga where there is ka. */
+const VOICINGS: ReadonlySet<string> = new Set(["\u3099", "\u309a"]);
+
 /** A text in lower case and without marks: accents, vowel signs, tones. */
 export function folded(text: string): string {
   const lower = text.toLowerCase();
   if (/^[\0-\x7f]*$/.test(lower)) return lower;
-  return lower.normalize("NFD").replace(/\p{M}+/gu, "").normalize("NFC");
+  return lower
+    .normalize("NFD")
+    .replace(/\p{M}/gu, (mark) => (VOICINGS.has(mark) ? mark : ""))
+    .normalize("NFC");
 }
 
 function wordsIn(plain: string): string[] {
