@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from convex_memory.embedded import turns
 from convex_memory.embedded.documents import Documents
+from convex_memory.embedded.tables import MESSAGES
 from convex_memory.query_dates import NamedDate, dates_named
 from convex_memory.search_words import TERMS_MAX, misspelt, telling_words
 from convex_memory.windows import (
@@ -30,6 +32,8 @@ WORDS_MAX: Final = 64
 GUESSED_MAX: Final = 4
 """Words of a question that nobody wrote and whose spelling is guessed at."""
 _SORTED_FIRST: Final = 512
+_PATH_SAFE: Final = re.compile(r'[^"\\\x00]+')
+"""Names that may stand in a path of SQLite's JSON functions."""
 _DAY_MS: Final = 86_400_000
 
 
@@ -37,7 +41,8 @@ _DAY_MS: Final = 86_400_000
 class Conditions:
     """What a message must satisfy; None asks nothing.
 
-    `since_ms` is inclusive, `until_ms` exclusive, in milliseconds since the epoch.
+    `since_ms` is inclusive, `until_ms` exclusive, in milliseconds since the epoch. Of `metadata`
+    only what SQL can tell is asked: the caller looks at what is found.
     """
 
     resource: str | None = None
@@ -45,6 +50,12 @@ class Conditions:
     role: str | None = None
     since_ms: int | None = None
     until_ms: int | None = None
+    metadata: Mapping[str, Any] | None = None
+
+    @property
+    def are_equalities(self) -> bool:
+        """Whether nothing else is asked than what the vector index knows to look for."""
+        return self.since_ms is None and self.until_ms is None and not self.metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +173,36 @@ def _masks(
         wanted &= stand.created >= conditions.since_ms
     if conditions.until_ms is not None:
         wanted &= stand.created < conditions.until_ms
+    if conditions.metadata:
+        described = np.zeros(stand.size, dtype=bool)
+        described[stand.positions(_described(documents, conditions.metadata))] = True
+        wanted &= described
     return scope, wanted
+
+
+def _described(documents: Documents, metadata: Mapping[str, Any]) -> NDArray[Any]:
+    """Return the messages that may have such metadata, and hardly any other."""
+    import numpy as np
+
+    # What is no JSON must not reach json_extract, which would fail.
+    asked = ["instr(content, '\"metadata\"')", "json_valid(content)"]
+    bound: list[Any] = []
+    for name, value in metadata.items():
+        if not _PATH_SAFE.fullmatch(name):
+            continue
+        bound.append(f'$.metadata."{name}"')
+        if isinstance(value, str | bool) or (isinstance(value, int | float) and abs(value) < 2**53):
+            asked.append("json_extract(content, ?) = ?")
+            bound.append(value)
+        else:
+            asked.append("json_type(content, ?) IS NOT NULL")
+    condition = "1"
+    for each in reversed(asked):
+        condition = f"CASE WHEN {each} THEN {condition} END"
+    text = documents.connection.execute(
+        f"SELECT group_concat(_sequence) FROM {MESSAGES.name} WHERE {condition}", bound
+    ).fetchone()[0]
+    return np.fromstring(text or "", dtype=np.int64, sep=",")
 
 
 def _holding(

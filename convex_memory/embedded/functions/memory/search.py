@@ -179,6 +179,7 @@ def _conditions(args: Args) -> lexical.Conditions:
         role=text_argument(args, "role", optional=True),
         since_ms=_milliseconds(args, "since"),
         until_ms=_milliseconds(args, "until"),
+        metadata=_metadata_wanted(args),
     )
 
 

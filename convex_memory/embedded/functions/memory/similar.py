@@ -44,7 +44,7 @@ class Question:
         bound: The index of the vectors of messages.
         vector: What they are compared with.
         wanted: What is asked of their metadata: equalities.
-        conditions: The same of the messages, and times, which are no equalities.
+        conditions: The same of the messages, and what else is asked of them.
     """
 
     bound: Binding
@@ -67,7 +67,7 @@ def nearest_messages(
     """
     asked = limit + _FILTERED_OUT
     conditions = question.conditions
-    if conditions.since_ms is None and conditions.until_ms is None:
+    if conditions.are_equalities:
         yield from _growing(documents, question, asked)
         return
     within, of = lexical.wanted_messages(documents, conditions)
@@ -78,9 +78,9 @@ def nearest_messages(
         scored = similarities(documents, question.bound, question.vector, ids)
         yield sorted(scored, key=lambda pair: -pair[1])
         return
-    in_time = frozenset(ids)
+    wanted = frozenset(ids)
     for found in _growing(documents, question, most):
-        yield [pair for pair in found if pair[0] in in_time]
+        yield [pair for pair in found if pair[0] in wanted]
 
 
 def _growing(
