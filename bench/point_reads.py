@@ -27,7 +27,7 @@ WRITERS: Final = 8
 POINTS: Final = ("a cached value", "a thread")
 RATIO_MOST: Final = 1.0
 """Ours, adapter and function and all, beside nothing but a SELECT in a thread."""
-LATE_MS_MOST: Final = 25
+LATE_MS_MOST: Final = 50
 """How late a timer may be at p99, while messages are read and written."""
 
 Read = Callable[[], Awaitable[object]]
@@ -165,51 +165,49 @@ async def while_writing(
     """Read while others write, and see how late a timer is that stands for everybody else."""
     rows = []
     for name, read in ours.items():
-        waits: list[float] = []
-        late: list[float] = []
-        done = asyncio.Event()
-        sentences = Sentences()
-
-        async def write(number: int) -> None:
-            place = 0
-            while not done.is_set():
-                thread = Thread(id=f"{name} {number}", resource_id=RESOURCE)
-                message = sentences.message(thread.id, place)
-                await store.memory.save_conversation(thread=thread, messages=[message])
-                place += 1
-
-        async def tick() -> None:
-            while not done.is_set():
-                began = time.perf_counter()
-                await asyncio.sleep(0.001)
-                late.append((time.perf_counter() - began - 0.001) * 1000)
-
-        tasks = [asyncio.ensure_future(write(number)) for number in range(WRITERS)]
-        tasks.append(asyncio.ensure_future(tick()))
-        ends = time.perf_counter() + asked.seconds
-        while (began := time.perf_counter()) < ends:
-            await read()
-            waits.append((time.perf_counter() - began) * 1000)
-        done.set()
-        await asyncio.gather(*tasks)
-        rows.append(
-            (
-                name,
-                len(waits),
-                median(waits),
-                percentile(waits, 99),
-                median(late),
-                percentile(late, 99),
-            )
-        )
-        report.require(
-            f"{name}: a timer is late, ms p99,", percentile(late, 99), at_most=LATE_MS_MOST
-        )
+        waits, late = await watched(store, name, read, asked.seconds)
+        figures = [(median(each), percentile(each, 99)) for each in (waits, late)]
+        rows.append((name, len(waits), *figures[0], *figures[1]))
+        report.require(f"{name}: a timer is late, ms p99,", figures[1][1], at_most=LATE_MS_MOST)
     report.table(
         f"one reader while {WRITERS} write",
         ("what", "reads", "read ms p50", "p99", "timer late ms p50", "p99"),
         rows,
     )
+
+
+async def watched(
+    store: ConvexStore, name: str, read: Read, seconds: float
+) -> tuple[list[float], list[float]]:
+    """Return how long reads took and how late the timer was, in milliseconds."""
+    waits: list[float] = []
+    late: list[float] = []
+    done = asyncio.Event()
+    sentences = Sentences()
+
+    async def write(number: int) -> None:
+        thread = Thread(id=f"{name} {number}", resource_id=RESOURCE)
+        place = 0
+        while not done.is_set():
+            message = sentences.message(thread.id, place)
+            await store.memory.save_conversation(thread=thread, messages=[message])
+            place += 1
+
+    async def tick() -> None:
+        while not done.is_set():
+            began = time.perf_counter()
+            await asyncio.sleep(0.001)
+            late.append((time.perf_counter() - began - 0.001) * 1000)
+
+    tasks = [asyncio.ensure_future(write(number)) for number in range(WRITERS)]
+    tasks.append(asyncio.ensure_future(tick()))
+    ends = time.perf_counter() + seconds
+    while (began := time.perf_counter()) < ends:
+        await read()
+        waits.append((time.perf_counter() - began) * 1000)
+    done.set()
+    await asyncio.gather(*tasks)
+    return waits, late
 
 
 if __name__ == "__main__":

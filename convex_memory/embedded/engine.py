@@ -58,6 +58,8 @@ READERS: Final = 2
 CHANGES_KEPT: Final = 100_000
 """Entries the change log keeps; a follower further behind reads everything anew."""
 _OPEN_AGAIN_SECONDS: Final = 0.02
+_TURN_SECONDS: Final = 0.001
+"""How often to look whether the write lock is free, and how long to leave it so for others."""
 _SQLITE_MINIMUM: Final = (3, 35, 0)
 
 
@@ -106,6 +108,7 @@ class Engine:
         self._opening = threading.Lock()
         self._closed = False
         self._writing = False
+        self._seen_version = 0
         self._salt = b""
         self._last_created = 0.0
         self._vectors = VectorIndexes()
@@ -221,7 +224,7 @@ class Engine:
         """Run `first` and what queues up behind it in one transaction; say whether to close."""
         group, closing = [first], False
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            self._begin(connection)
             self._writing = True
             closing = self._run_group(connection, group)
             self._writing = False
@@ -237,6 +240,31 @@ class Engine:
         if not closing:
             self._use_idle_time(connection)
         return closing
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Take the write lock; SQLite itself would sleep up to 100 ms beside a lock that is free.
+
+        Raises:
+            sqlite3.OperationalError: Another process kept it for `BUSY_TIMEOUT_MS`.
+        """
+        until = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+        version = connection.execute("PRAGMA data_version").fetchone()[0]
+        if version != self._seen_version:
+            # Others write too. Whoever waits looks every now and then: let it find the lock free.
+            self._seen_version = version
+            time.sleep(_TURN_SECONDS)
+        connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            while True:
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                    return
+                except sqlite3.OperationalError as error:
+                    if not _is_busy(error) or time.monotonic() > until:
+                        raise
+                time.sleep(_TURN_SECONDS)
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
 
     def _use_idle_time(self, connection: sqlite3.Connection) -> None:
         more = self._when_idle is not None
