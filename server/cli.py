@@ -134,6 +134,17 @@ def _add_moving(commands: Any) -> None:
         "--partial", action="store_true", help="take a file that was cut short or changed by hand"
     )
     into.set_defaults(run=_import)
+    backup = commands.add_parser(
+        "backup", help="copy the local folder's database while it is in use, or put a copy back"
+    )
+    backup.add_argument("file", metavar="FILE", help="the copy")
+    backup.add_argument("--force", action="store_true", help="replace a file that is there")
+    backup.add_argument(
+        "--restore",
+        action="store_true",
+        help="put FILE back: the memory is as it was then; what it is now is kept beside it",
+    )
+    backup.set_defaults(run=_backup)
 
 
 def _say(text: str) -> None:
@@ -276,6 +287,16 @@ def _import(parsed: argparse.Namespace) -> int:
 
     options = ImportOptions(replace=parsed.replace, dry_run=parsed.dry_run, partial=parsed.partial)
     return run_import(Settings.from_environment(), parsed.file, options, Words(print, _say))
+
+
+def _backup(parsed: argparse.Namespace) -> int:
+    from server.backup_command import run_backup, run_restore
+    from server.settings import Settings
+
+    settings = Settings.from_environment()
+    if parsed.restore:
+        return run_restore(settings, parsed.file, show=print)
+    return run_backup(settings, parsed.file, force=parsed.force, show=print)
 
 
 def _functions(parsed: argparse.Namespace) -> int:

@@ -12,15 +12,23 @@ LINE_EVERY_SECONDS: Final = 10.0
 
 
 class Progress:
-    """Shows rows done of something that has several phases.
+    """Shows how much is done of something that has several phases.
 
     Args:
         stream: Where to.
+        counted: What is counted.
         clock: Seconds, monotonic.
     """
 
-    def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        counted: str = "rows",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.doing = ""
+        self._counted = counted
         self._stream = stream
         self._clock = clock
         self._is_terminal = stream.isatty()
@@ -28,22 +36,22 @@ class Progress:
         self._begun_with = 0
         self._drawn = 0
 
-    def show(self, doing: str, rows: int, fraction: float | None) -> None:
+    def show(self, doing: str, done: int, fraction: float | None) -> None:
         """Show how far it is, unless that was shown a moment ago.
 
         Args:
             doing: The phase, as a verb that ends in -ing.
-            rows: How many rows are done.
+            done: How many rows, or what else is counted, are done; 0 where nobody counts.
             fraction: How much of the whole, 0 to 1; None when nobody knows.
         """
         now = self._clock()
         if doing != self.doing:
-            self.doing, self._began, self._begun_with = doing, now, rows
+            self.doing, self._began, self._begun_with = doing, now, done
         every = DRAWN_EVERY_SECONDS if self._is_terminal else LINE_EVERY_SECONDS
         if now - self._shown < every:
             return
         self._shown = now
-        text = self._text(rows, fraction, now)
+        text = self._text(done, fraction, now)
         if self._is_terminal:
             self._stream.write("\r" + text.ljust(self._drawn))
             self._drawn = len(text)
@@ -58,10 +66,12 @@ class Progress:
             self._stream.flush()
             self._drawn = 0
 
-    def _text(self, rows: int, fraction: float | None, now: float) -> str:
+    def _text(self, done: int, fraction: float | None, now: float) -> str:
         seconds = now - self._began
-        rate = (rows - self._begun_with) / seconds if seconds > 0 else 0
-        text = f"{rows:,} rows, {rate:,.0f}/s"
+        if not done and fraction is None:
+            return f"{self.doing}, {seconds:,.0f} s"
+        rate = (done - self._begun_with) / seconds if seconds > 0 else 0
+        text = f"{done:,} {self._counted}, {rate:,.0f}/s"
         if fraction is None:
             return f"{self.doing} {text}"
         part = min(max(fraction, 0.0), 1.0)

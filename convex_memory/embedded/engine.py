@@ -2,7 +2,9 @@
 
 Writes go through one writer thread per process. Everything that waits for it when it starts a
 transaction shares that transaction and its one fsync (group commit), each caller inside a
-savepoint of its own, so that a refused write takes nothing of the others with it. A write
+savepoint of its own, so that a refused write takes nothing of the others with it. A group is
+what has queued up while the last one was committed; to wait for more of them was tried, and gains
+nothing. A write
 returns after the commit that holds it is on disk (`synchronous=FULL`): it survives `kill -9`
 and power loss.
 
@@ -30,37 +32,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
+from convex_memory.embedded import free_pages
+from convex_memory.embedded.database_file import DatabaseFile, begin_to_write
 from convex_memory.embedded.documents import Documents, NeedsWrite, TakesLong
-from convex_memory.embedded.migrations import migrate, refuse_newer
+from convex_memory.embedded.failures import translated
 from convex_memory.embedded.near_reads import NearReads
-from convex_memory.embedded.turns import TurnsConnection
 from convex_memory.embedded.vector_index.indexes import VectorIndexes
-from convex_memory.errors import (
-    ConfigurationError,
-    ConvexMemoryError,
-    DeploymentError,
-    Overloaded,
-    StorageFailed,
-)
+from convex_memory.errors import DeploymentError
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Work = Callable[[Documents], T]
 
-BUSY_TIMEOUT_MS: Final = 10_000
-"""How long to wait for another process that holds the write lock."""
 GROUP_WRITES_MAX: Final = 256
 """Writes that share one commit."""
 GROUP_SECONDS_MAX: Final = 0.1
 """How long a group collects: other processes wait for the lock meanwhile."""
 READERS: Final = 2
-CHANGES_KEPT: Final = 100_000
-"""Entries the change log keeps; a follower further behind reads everything anew."""
-_OPEN_AGAIN_SECONDS: Final = 0.02
-_TURN_SECONDS: Final = 0.001
-"""How often to look whether the write lock is free, and how long to leave it so for others."""
-_SQLITE_MINIMUM: Final = (3, 35, 0)
 
 
 @dataclass(slots=True)
@@ -98,18 +87,15 @@ class Engine:
         now_ms: Callable[[], float] | None = None,
         when_idle: Work[bool] | None = None,
     ) -> None:
-        self.path = path
+        self._file = DatabaseFile(path)
         self._when_idle = when_idle
         self.now_ms = now_ms or (lambda: time.time() * 1000)
         self._writes: _Queue = queue.SimpleQueue()
         self._reads: _Queue = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._starting = threading.Lock()
-        self._opening = threading.Lock()
         self._closed = False
         self._writing = False
-        self._seen_version = 0
-        self._salt = b""
         self._last_created = 0.0
         self._vectors = VectorIndexes()
         self._near = NearReads(partial(self._documents, writable=False))
@@ -193,9 +179,9 @@ class Engine:
         while (request := requests.get()) is not None:
             if connection is None:
                 try:
-                    connection = self._connect()
+                    connection = self._file.connect()
                 except BaseException as error:
-                    request.error = self._translated(error)
+                    request.error = translated(error, self._file.path.parent)
                     _settle([request])
                     continue
             if handle(connection, request):
@@ -207,13 +193,13 @@ class Engine:
         if not self._near.is_open:
             # A failure is not this read's: it will show itself in it, or in the next.
             with contextlib.suppress(sqlite3.Error):
-                self._near.open(partial(self._open, shared=True))
+                self._near.open(partial(self._file.connect, shared=True))
         if not request.future.cancelled():
             try:
                 connection.execute("BEGIN")
                 request.result = request.work(self._documents(connection, writable=False))
             except BaseException as error:
-                request.error = self._translated(error)
+                request.error = translated(error, self._file.path.parent)
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
@@ -224,7 +210,7 @@ class Engine:
         """Run `first` and what queues up behind it in one transaction; say whether to close."""
         group, closing = [first], False
         try:
-            self._begin(connection)
+            begin_to_write(connection)
             self._writing = True
             closing = self._run_group(connection, group)
             self._writing = False
@@ -232,7 +218,7 @@ class Engine:
         except BaseException as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            failure = self._translated(error)
+            failure = translated(error, self._file.path.parent)
             for request in group:
                 request.error = request.error or failure
         self._writing = False
@@ -241,46 +227,25 @@ class Engine:
             self._use_idle_time(connection)
         return closing
 
-    def _begin(self, connection: sqlite3.Connection) -> None:
-        """Take the write lock; SQLite itself would sleep up to 100 ms beside a lock that is free.
-
-        Raises:
-            sqlite3.OperationalError: Another process kept it for `BUSY_TIMEOUT_MS`.
-        """
-        until = time.monotonic() + BUSY_TIMEOUT_MS / 1000
-        version = connection.execute("PRAGMA data_version").fetchone()[0]
-        if version != self._seen_version:
-            # Others write too. Whoever waits looks every now and then: let it find the lock free.
-            self._seen_version = version
-            time.sleep(_TURN_SECONDS)
-        connection.execute("PRAGMA busy_timeout = 0")
-        try:
-            while True:
-                try:
-                    connection.execute("BEGIN IMMEDIATE")
-                    return
-                except sqlite3.OperationalError as error:
-                    if not _is_busy(error) or time.monotonic() > until:
-                        raise
-                time.sleep(_TURN_SECONDS)
-        finally:
-            connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-
     def _use_idle_time(self, connection: sqlite3.Connection) -> None:
-        more = self._when_idle is not None
+        more = True
         while more and self._writes.empty():
             more = False
             try:
                 # Deferred: looking whether there is work must not take the write lock.
                 connection.execute("BEGIN")
-                if self._when_idle is not None:
-                    more = self._when_idle(self._documents(connection, writable=True))
+                more = self._tidy(self._documents(connection, writable=True))
                 connection.execute("COMMIT" if more else "ROLLBACK")
             except Exception:
                 # Nobody waits for it; it is tried again after the next write.
                 logger.debug("work left for idle time failed", exc_info=True)
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+
+    def _tidy(self, documents: Documents) -> bool:
+        if self._when_idle is not None and self._when_idle(documents):
+            return True
+        return free_pages.give_back(documents.connection)
 
     def _run_group(self, connection: sqlite3.Connection, group: list[_Request]) -> bool:
         documents = self._documents(connection, writable=True)
@@ -306,7 +271,7 @@ class Engine:
         try:
             request.result = request.work(documents)
         except BaseException as error:
-            request.error = self._translated(error)
+            request.error = translated(error, self._file.path.parent)
             if not connection.in_transaction:
                 # SQLite gave up the whole transaction (a full disk does that): so must we.
                 raise
@@ -318,7 +283,7 @@ class Engine:
     ) -> Documents:
         return Documents(
             connection,
-            self._salt,
+            self._file.salt,
             self.now_ms,
             self._create_time,
             writable=writable,
@@ -329,142 +294,6 @@ class Engine:
     def _create_time(self) -> float:
         self._last_created = max(self.now_ms(), self._last_created + 1 / 1024)
         return self._last_created
-
-    # --- Opening
-
-    def _connect(self) -> sqlite3.Connection:
-        with self._opening:
-            if not self._salt:
-                self._salt = self._prepare()
-        return self._open()
-
-    def _prepare(self) -> bytes:
-        if sqlite3.sqlite_version_info < _SQLITE_MINIMUM:
-            raise ConfigurationError(
-                f"This Python has SQLite {sqlite3.sqlite_version}; at least "
-                f"{'.'.join(map(str, _SQLITE_MINIMUM))} is needed. Use a newer Python."
-            )
-        try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.path.touch(mode=0o600, exist_ok=True)
-        except OSError as error:
-            raise ConfigurationError(
-                f"The memory folder {self.path.parent} cannot be used ({error.strerror}). "
-                "Set MEMORY_DATA_DIR to a folder that can be written."
-            ) from error
-        until = time.monotonic() + BUSY_TIMEOUT_MS / 1000
-        while True:
-            try:
-                return self._open_first()
-            except sqlite3.Error as error:
-                # SQLite does not wait where processes that open a new file at the same time
-                # stand in each other's way.
-                if _is_busy(error) and time.monotonic() < until:
-                    time.sleep(_OPEN_AGAIN_SECONDS)
-                    continue
-                if _is_busy(error):
-                    raise
-                raise ConfigurationError(
-                    f"{self.path} cannot be opened as a memory ({error}). Check that the folder "
-                    "can be written and is on a local disk; to start anew, set MEMORY_DATA_DIR to "
-                    "another folder."
-                ) from error
-
-    def _open_first(self) -> bytes:
-        """Bring the file to this program's version and return its salt."""
-        with contextlib.closing(self._open()) as connection:
-            # First of all: a file of a newer version is not to be touched.
-            refuse_newer(connection, self.path)
-            connection.execute("PRAGMA journal_mode = WAL")
-            migrate(connection, self.path)
-            connection.execute("BEGIN IMMEDIATE")
-            prune_changes(connection)
-            connection.execute("COMMIT")
-            row = connection.execute("SELECT value FROM settings WHERE name = 'salt'").fetchone()
-            return bytes(row[0])
-
-    def _open(self, *, shared: bool = False) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self.path,
-            timeout=BUSY_TIMEOUT_MS / 1000,
-            isolation_level=None,
-            cached_statements=512,
-            factory=TurnsConnection,
-            check_same_thread=not shared,
-        )
-        try:
-            # A commit that returned is on the disk, whatever happens next.
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA cache_size = -16000")
-        except sqlite3.Error:
-            connection.close()
-            raise
-        return connection
-
-    def _translated(self, error: BaseException) -> BaseException:
-        """Turn a failure of SQLite or of the disk into one of ours; leave the others alone."""
-        if isinstance(error, ConvexMemoryError | NeedsWrite) or not isinstance(
-            error, sqlite3.Error
-        ):
-            return error
-        name = getattr(error, "sqlite_errorname", "") or ""
-        for prefix, kind, message in _FAILURES:
-            if name.startswith(prefix):
-                failure = kind(message.format(folder=self.path.parent))
-                break
-        else:
-            failure = StorageFailed(f"SQLite failed ({name or type(error).__name__}).")
-        failure.__cause__ = error
-        return failure
-
-
-_FAILURES: Final[tuple[tuple[str, type[DeploymentError], str], ...]] = (
-    (
-        "SQLITE_FULL",
-        StorageFailed,
-        "The disk that holds {folder} is full; nothing was changed. Free some space and try again.",
-    ),
-    (
-        "SQLITE_BUSY",
-        Overloaded,
-        f"Another process kept the memory in {{folder}} locked for {BUSY_TIMEOUT_MS // 1000} s; "
-        "nothing was changed. Try again.",
-    ),
-    (
-        "SQLITE_READONLY",
-        StorageFailed,
-        "The memory in {folder} is read-only; nothing was changed. Make the folder writable or "
-        "set MEMORY_DATA_DIR.",
-    ),
-    (
-        "SQLITE_CORRUPT",
-        StorageFailed,
-        "The memory file in {folder} is damaged. Run `convex-memory doctor`, and restore a backup.",
-    ),
-    (
-        "SQLITE_NOTADB",
-        StorageFailed,
-        "The memory file in {folder} is not a SQLite database. Restore a backup.",
-    ),
-    (
-        "SQLITE_IOERR",
-        StorageFailed,
-        "The disk that holds {folder} failed; nothing was changed. Check the disk.",
-    ),
-)
-
-
-def _is_busy(error: sqlite3.Error) -> bool:
-    name = getattr(error, "sqlite_errorname", "") or ""
-    return name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
-
-
-def prune_changes(connection: sqlite3.Connection) -> None:
-    """Shorten the change log to its newest `CHANGES_KEPT` entries."""
-    connection.execute(
-        "DELETE FROM changes WHERE sequence <= (SELECT max(sequence) FROM changes) - ?",
-        (CHANGES_KEPT,),
-    )
 
 
 def _settle(requests: list[_Request]) -> None:

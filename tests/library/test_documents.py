@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convex_memory.embedded import engine as engine_module
+from convex_memory.embedded import database_file
 from convex_memory.embedded.documents import Documents
 from convex_memory.embedded.engine import Engine
 from convex_memory.embedded.tables import CACHE_LIST_ITEMS, MESSAGES, TABLES, THREADS, Table
@@ -147,7 +147,7 @@ async def test_rows_that_break_the_declaration_are_refused(engine: Engine) -> No
 async def test_the_change_log_keeps_only_its_newest_part(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "CHANGES_KEPT", 10)
+    monkeypatch.setattr(database_file, "CHANGES_KEPT", 10)
     thread = {"id": "t", "resourceId": "r", "title": "", "createdAt": "", "updatedAt": ""}
 
     def create(documents: Documents) -> None:

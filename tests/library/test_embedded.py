@@ -13,8 +13,7 @@ import anyio
 import pytest
 
 from convex_memory.deployment import NATIVE_VECTOR_ACTION, NATIVE_VECTOR_MUTATION, Kind
-from convex_memory.embedded import DATABASE_NAME, EmbeddedDeployment
-from convex_memory.embedded import engine as engine_module
+from convex_memory.embedded import DATABASE_NAME, EmbeddedDeployment, database_file
 from convex_memory.embedded.documents import Documents
 from convex_memory.embedded.engine import Engine
 from convex_memory.embedded.functions import FUNCTIONS
@@ -266,7 +265,7 @@ async def test_the_change_feed_tells_every_write_in_order(deployment: EmbeddedDe
 async def test_a_reader_who_is_too_far_behind_can_tell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "CHANGES_KEPT", 3)
+    monkeypatch.setattr(database_file, "CHANGES_KEPT", 3)
     ask: Any = {"after": 0, "limit": 1000}
     async with EmbeddedDeployment(tmp_path / "memory") as deployment:
         nothing: Any = await deployment.call("query", "memory/changes:list", ask)

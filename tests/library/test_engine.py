@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import pytest
 
-from convex_memory.embedded import engine as engine_module
+from convex_memory.embedded import failures
 from convex_memory.embedded.documents import Documents
 from convex_memory.embedded.engine import READERS, Engine
 from convex_memory.embedded.tables import CACHE_LIST_ITEMS, TABLES, THREADS
@@ -322,7 +322,7 @@ async def test_engines_that_open_a_new_file_at_once_agree(path: Path) -> None:
 async def test_a_file_that_stays_locked_is_told_and_nothing_is_lost(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "BUSY_TIMEOUT_MS", 30)
+    monkeypatch.setattr(failures, "BUSY_TIMEOUT_MS", 30)
     async with aclosing(Engine(path)) as engine:
         await engine.write(put(1))
         with closing(sqlite3.connect(path, isolation_level=None)) as other:

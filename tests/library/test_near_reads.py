@@ -161,8 +161,7 @@ async def test_event_loops_share_the_connection(engine: Engine) -> None:
 
     def use() -> None:
         async def read() -> None:
-            for _ in range(100):
-                answers.append(await engine.read(indexes, small=True))
+            answers.extend([await engine.read(indexes, small=True) for _ in range(100)])
 
         asyncio.run(read())
 
