@@ -9,10 +9,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from convex_memory.capabilities import VERSION_FUNCTION
-from convex_memory.deployment import Deployment
-from convex_memory.errors import ConfigurationError, ConvexMemoryError
-from server import convex_checks
+from convex_memory.errors import ConfigurationError
+from server import convex_checks, folder_checks
 from server.app import application_version
 from server.finding import Finding
 from server.settings import APPLICATION, Settings
@@ -68,7 +66,7 @@ async def _examine() -> tuple[list[Finding], Settings | None]:
         return [*findings, Finding("settings", False, error.message)], None
     try:
         if settings.embedded:
-            findings += await _folder(deployment, settings)
+            findings += await folder_checks.examine(deployment, settings)
         else:
             findings += await convex_checks.examine(deployment, settings)
     finally:
@@ -101,31 +99,3 @@ def _sqlite() -> Finding:
     if not has_search:
         told += " without full-text search (FTS5): use another Python"
     return Finding("sqlite", has_search, told)
-
-
-async def _folder(deployment: Deployment, settings: Settings) -> list[Finding]:
-    try:
-        answer: Any = await deployment.call("query", VERSION_FUNCTION, {})
-        request = {"op": "get", "key": f"{settings.cache_prefix}doctor"}
-        await deployment.call("mutation", settings.cache_function, request, retry=True)
-    except ConvexMemoryError as error:
-        return [Finding("deployment", False, error.message)]
-    told = f"folder {settings.data_dir}, functions version {answer['version']}"
-    return [Finding("deployment", True, told), _integrity(settings)]
-
-
-def _integrity(settings: Settings) -> Finding:
-    from convex_memory.embedded import DATABASE_NAME
-
-    path = settings.data_dir / DATABASE_NAME
-    connection = sqlite3.connect(path)
-    try:
-        told = str(connection.execute("PRAGMA quick_check").fetchone()[0])
-    except sqlite3.Error as error:
-        told = str(error)
-    finally:
-        connection.close()
-    size = f"{path.stat().st_size / 2**20:.1f} MiB"
-    if told == "ok":
-        return Finding("database", True, f"{size}, structure sound")
-    return Finding("database", False, f"{path} is damaged ({told}). Restore a backup.")

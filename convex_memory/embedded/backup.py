@@ -27,6 +27,11 @@ _PAGES: Final = 256
 """Pages copied at a time."""
 _WAIT_MS: Final = 2_000
 """How long to wait for a memory that somebody has open: as long as a process takes to end."""
+_EARLIER: Final = (
+    "Put an earlier backup back (`convex-memory backup --restore FILE`), or save what can be read "
+    "(`convex-memory export FILE`)."
+)
+_ANOTHER: Final = "Give another backup."
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ def back_up(database: Path, target: Path, *, force: bool, on_progress: OnProgres
     if target.exists() and target.samefile(database):
         raise ConfigurationError(f"{target} is the memory itself; give another name.")
     with (
-        opened_for_checking(database) as source,
+        opened_for_checking(database, _EARLIER) as source,
         _explained(f"{target} could not be written", "there is no backup"),
         placed(target, force=force) as partial,
     ):
@@ -85,9 +90,7 @@ def back_up(database: Path, target: Path, *, force: bool, on_progress: OnProgres
                 copy,
                 on_progress,
                 f"The memory in {database.parent} is damaged ({{flaw}}), and so would be a backup "
-                "of it; none was written. Put an earlier one back "
-                "(`convex-memory backup --restore FILE`), or save what can be read with "
-                "`convex-memory export FILE`.",
+                f"of it; none was written. {_EARLIER}",
             )
     return target.stat().st_size
 
@@ -109,7 +112,7 @@ def put_back(source: Path, database: Path, *, on_progress: OnProgress) -> PutBac
         StorageFailed: The disk is full or failed; nothing was changed.
     """
     with (
-        opened_for_checking(source) as backup,
+        opened_for_checking(source, _ANOTHER) as backup,
         _explained(f"The memory in {database.parent} could not be written", "nothing was changed"),
     ):
         if database.exists() and source.samefile(database):
@@ -117,7 +120,7 @@ def put_back(source: Path, database: Path, *, on_progress: OnProgress) -> PutBac
         _refuse_damaged(
             backup,
             on_progress,
-            f"{source} is damaged ({{flaw}}); nothing was changed. Give another backup.",
+            f"{source} is damaged ({{flaw}}); nothing was changed. {_ANOTHER}",
         )
         database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")

@@ -36,8 +36,12 @@ class Checked:
 
 
 @contextmanager
-def opened_for_checking(path: Path) -> Iterator[sqlite3.Connection]:
+def opened_for_checking(path: Path, what_to_do: str) -> Iterator[sqlite3.Connection]:
     """Open a memory's file, never to change it.
+
+    Args:
+        path: The file.
+        what_to_do: Said where it is damaged.
 
     Raises:
         ConfigurationError: There is no such file, it is no memory, or it is of a newer version.
@@ -60,7 +64,9 @@ def opened_for_checking(path: Path) -> Iterator[sqlite3.Connection]:
             )
             is_memory = connection.execute(tables).fetchone()[0] == 2
         except sqlite3.Error as error:
-            raise StorageFailed(f"{path} cannot be read as a database ({error}).") from error
+            raise StorageFailed(
+                f"{path} is damaged, or is no database ({error}). {what_to_do}"
+            ) from error
         if not is_memory:
             raise ConfigurationError(f"{path} is a database, but not one of convex-memory.")
         yield connection
@@ -140,20 +146,24 @@ def _unsearched(connection: sqlite3.Connection) -> Iterator[bool]:
         yield bool(message_text(content)) and superseded_by(connection, message_id) is None
 
 
-def check_vectors(connection: sqlite3.Connection, *, seconds: float) -> Checked:
-    """Compare vectors with the indexes they belong to: none without one, none of another length."""
-    flaws: list[str] = []
-    with _limited(connection, seconds):
-        try:
-            [[homeless]] = connection.execute(
-                "SELECT count(*) FROM mastra_vectors WHERE indexName NOT IN "
-                "(SELECT indexName FROM mastra_vector_indexes)"
-            )
-        except sqlite3.DatabaseError as error:
-            return Checked(() if _is_interrupted(error) else (str(error),), complete=False)
-    if homeless:
-        flaws.append(f"{homeless:,} vectors belong to no index")
-    return Checked(tuple(flaws))
+@dataclass(frozen=True, slots=True)
+class VectorFiles:
+    """Files that hold vector indexes, so that nobody need make them anew.
+
+    Attributes:
+        named: How many the database names.
+        there: How many of them are there; the others are made anew when they are needed.
+    """
+
+    named: int
+    there: int
+
+
+def vector_files(connection: sqlite3.Connection, folder: Path) -> VectorFiles:
+    """Look which files of vector indexes there are; what is in them is checked at every use."""
+    tokens = [row[0] for row in connection.execute("SELECT token FROM vector_sidecars")]
+    there = sum((folder / "vectors" / f"{token}.index").is_file() for token in tokens)
+    return VectorFiles(len(tokens), there)
 
 
 @contextmanager

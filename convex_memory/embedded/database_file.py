@@ -1,4 +1,4 @@
-"""The database file: made, brought to this version, opened, and its write lock."""
+"""The database file: made, brought to this version, and opened."""
 
 from __future__ import annotations
 
@@ -21,8 +21,6 @@ CHANGES_KEPT: Final = 100_000
 STATEMENTS_CACHED: Final = 512
 """Prepared statements that each connection keeps: more than all functions together have."""
 _OPEN_AGAIN_SECONDS: Final = 0.02
-_LOOK_AGAIN_SECONDS: Final = 0.0003
-_LOOK_AGAIN_SECONDS_MAX: Final = 0.003
 _SQLITE_MINIMUM: Final = (3, 35, 0)
 
 
@@ -126,31 +124,6 @@ class DatabaseFile:
             connection.close()
             raise
         return connection
-
-
-def begin_to_write(connection: sqlite3.Connection) -> None:
-    """Begin a transaction with the write lock, waiting for other processes.
-
-    SQLite would wait too, but sleep up to 100 ms beside a lock that is free.
-
-    Raises:
-        sqlite3.OperationalError: Another process kept it for `BUSY_TIMEOUT_MS`.
-    """
-    until = time.monotonic() + failures.BUSY_TIMEOUT_MS / 1000
-    pause = _LOOK_AGAIN_SECONDS
-    connection.execute("PRAGMA busy_timeout = 0")
-    try:
-        while True:
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError as error:
-                if not is_busy(error) or time.monotonic() > until:
-                    raise
-            time.sleep(pause)
-            pause = min(pause * 1.5, _LOOK_AGAIN_SECONDS_MAX)
-    finally:
-        connection.execute(f"PRAGMA busy_timeout = {failures.BUSY_TIMEOUT_MS}")
 
 
 def prune_changes(connection: sqlite3.Connection) -> None:

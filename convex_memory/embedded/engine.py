@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
 from convex_memory.embedded import free_pages
-from convex_memory.embedded.database_file import DatabaseFile, begin_to_write
+from convex_memory.embedded.database_file import DatabaseFile
 from convex_memory.embedded.documents import Documents, NeedsWrite, TakesLong
 from convex_memory.embedded.failures import translated
 from convex_memory.embedded.near_reads import NearReads
@@ -210,7 +210,7 @@ class Engine:
         """Run `first` and what queues up behind it in one transaction; say whether to close."""
         group, closing = [first], False
         try:
-            begin_to_write(connection)
+            connection.execute("BEGIN IMMEDIATE")
             self._writing = True
             closing = self._run_group(connection, group)
             self._writing = False

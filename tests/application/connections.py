@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,12 +119,16 @@ async def connected(leg: str, settings: Settings) -> AsyncIterator[Caller]:
 
 @asynccontextmanager
 async def over_stdio(
-    environment: Mapping[str, str], mode: Literal["auto", "legacy"] = "auto"
+    environment: Mapping[str, str],
+    mode: Literal["auto", "legacy"] = "auto",
+    *,
+    command: str = sys.executable,
+    arguments: Sequence[str] = ("-m", "convex_memory"),
 ) -> AsyncIterator[Caller]:
     """Connect to the command itself, as an assistant starts it."""
     parameters = StdioServerParameters(
-        command=sys.executable,
-        args=["-m", "convex_memory"],
+        command=command,
+        args=list(arguments),
         env={"PYTHONWARNINGS": "error", "MEMORY_EMBEDDER": "off", **environment},
         cwd=ROOT,
     )

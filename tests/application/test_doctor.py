@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -19,10 +21,11 @@ from typing import Any
 import httpx2
 import pytest
 
-from server import convex_access
+from convex_memory.embedded import DATABASE_NAME, checking
+from server import convex_access, folder_checks
 from server.cli import main
 from server.function_files import load_source
-from tests.application.connections import FOLDER, ROOT
+from tests.application.connections import FOLDER, ROOT, connected, settings_in
 from tests.bridge.serving import ADMIN_KEY, BRIDGE, Bridge, bridge, node, serving
 
 OURS = ROOT / "convex"
@@ -195,6 +198,103 @@ def test_a_local_folder_is_looked_at(doctor: Doctor, tmp_path: Path) -> None:
     assert found["database"][1].endswith("structure sound")
     [server] = doctor.config["mcpServers"].values()
     assert "env" not in server
+
+
+def _stored(tmp_path: Path, count: int) -> sqlite3.Connection:
+    """Store messages, and open the file to do harm to it."""
+
+    async def save() -> None:
+        async with connected("memory/2026", settings_in(tmp_path)) as caller:
+            await caller.save("t", *(f"words of message {number}" for number in range(count)))
+
+    asyncio.run(save())
+    return sqlite3.connect(tmp_path / FOLDER / DATABASE_NAME, isolation_level=None)
+
+
+def test_a_sound_folder_is_told_in_numbers(doctor: Doctor, tmp_path: Path) -> None:
+    _stored(tmp_path, 5).close()
+    found = doctor()
+    assert found["words"] == (True, "5 messages searched, as they should be")
+    assert found["vectors"] == (True, "0 of 0 index files there")
+    assert found["disk"][0]
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        ("DELETE FROM message_text WHERE rowid <= 2", "2 messages are not searched"),
+        ("DELETE FROM mastra_messages WHERE _sequence = 1", "1 texts are searched whose messages"),
+        ("DELETE FROM message_turns WHERE sequence = 3", "of 1 messages the place"),
+    ],
+)
+def test_words_that_do_not_fit_the_messages_are_told(
+    doctor: Doctor, tmp_path: Path, harm: str, told: str
+) -> None:
+    with closing(_stored(tmp_path, 5)) as connection:
+        connection.execute(harm)
+    is_right, said = doctor()["words"]
+    assert not is_right
+    assert told in said
+    assert "import into a new folder" in said
+
+
+def test_index_files_that_are_gone_are_told_and_harm_nothing(
+    doctor: Doctor, tmp_path: Path
+) -> None:
+    with closing(_stored(tmp_path, 1)) as connection:
+        connection.execute("INSERT INTO vector_sidecars VALUES (13, 'gone', 'token', 0, 0)")
+    assert doctor()["vectors"] == (
+        True,
+        "0 of 1 index files there; the others are made anew when they are needed",
+    )
+
+
+def test_damage_inside_the_file_is_told_with_what_to_do(doctor: Doctor, tmp_path: Path) -> None:
+    with closing(_stored(tmp_path, 5)) as connection:
+        [[root]] = connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'mastra_messages'"
+        ).fetchall()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with (tmp_path / FOLDER / DATABASE_NAME).open("r+b") as file:
+        file.seek((root - 1) * 4096)
+        file.write(b"\xff" * 4096)
+    is_right, said = doctor()["database"]
+    assert not is_right
+    assert "is damaged" in said
+    assert "convex-memory backup --restore FILE" in said
+
+
+def test_a_look_that_takes_too_long_is_cut_short_and_says_so(
+    doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _stored(tmp_path, 100).close()
+    monkeypatch.setattr(folder_checks, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(checking, "_STEPS", 1)
+    found = doctor()
+    assert "as far as could be read" in found["database"][1]
+    assert "more messages than could be compared" in found["words"][1]
+
+
+def test_a_disk_that_is_nearly_full_is_told(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_checks, "DISK_BYTES_LEAST", 1 << 60)
+    is_right, said = doctor()["disk"]
+    assert not is_right
+    assert "free some space" in said
+
+
+def test_free_room_that_a_file_of_an_earlier_version_keeps_is_told(
+    doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / FOLDER / DATABASE_NAME
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE earlier (x)")
+        connection.execute("DROP TABLE earlier")
+    _stored(tmp_path, 1).close()
+    monkeypatch.setattr(folder_checks, "_FREE_PAGES_TOLD", 0)
+    assert "of it free for new rows" in doctor()["database"][1]
 
 
 def test_a_wrong_setting_is_a_finding(doctor: Doctor) -> None:

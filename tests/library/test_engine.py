@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import pytest
 
-from convex_memory.embedded import failures
+from convex_memory.embedded import failures, free_pages
 from convex_memory.embedded.documents import Documents
 from convex_memory.embedded.engine import READERS, Engine
 from convex_memory.embedded.tables import CACHE_LIST_ITEMS, TABLES, THREADS
@@ -23,6 +23,7 @@ from convex_memory.errors import (
     Overloaded,
 )
 from tests.library.engine_work import (
+    WAIT_S,
     Gate,
     held,
     indexes,
@@ -368,6 +369,64 @@ async def test_work_for_idle_time_that_fails_harms_nobody(path: Path) -> None:
         for number in range(3):
             await engine.write(put(number))
         assert await engine.read(indexes) == [0, 1, 2]
+
+
+def _pages(path: Path) -> tuple[int, int]:
+    with closing(sqlite3.connect(path)) as connection:
+        return (
+            connection.execute("PRAGMA page_count").fetchone()[0],
+            connection.execute("PRAGMA freelist_count").fetchone()[0],
+        )
+
+
+def _free_pages(documents: Documents) -> int:
+    return int(documents.connection.execute("PRAGMA freelist_count").fetchone()[0])
+
+
+def _delete_all(documents: Documents) -> None:
+    for row in list(documents.scan(CACHE_LIST_ITEMS, {"key": "k"})):
+        documents.delete(CACHE_LIST_ITEMS, row)
+
+
+async def test_pages_that_were_freed_are_given_back_in_small_steps_while_nobody_waits(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(free_pages, "FREE_PAGES_KEPT", 20)
+    async with aclosing(Engine(path)) as engine:
+        for number in range(50):
+            await engine.write(put(number, "x" * 20_000))
+        full, _ = _pages(path)
+        await engine.write(_delete_all)
+        # Each of these writes is answered between two steps.
+        for number in range(100, 110):
+            await engine.write(put(number))
+        with anyio.fail_after(WAIT_S):
+            while await engine.write(_free_pages) > 20:
+                pass
+        assert await engine.read(indexes) == list(range(100, 110))
+    pages, free = _pages(path)
+    assert full - pages >= 200
+    assert free <= 20
+    async with aclosing(Engine(path)) as engine:
+        assert await engine.read(indexes) == list(range(100, 110))
+
+
+async def test_a_file_that_was_made_without_it_keeps_its_pages(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(free_pages, "FREE_PAGES_KEPT", 0)
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE earlier (x)")
+    async with aclosing(Engine(path)) as engine:
+        await engine.write(put(1, "x" * 200_000))
+        full, _ = _pages(path)
+        await engine.write(_delete_all)
+        await engine.write(put(2))
+        assert await engine.read(indexes) == [2]
+    pages, free = _pages(path)
+    assert pages == full
+    assert free >= 40
 
 
 async def test_closing_finishes_what_is_queued(path: Path) -> None:
