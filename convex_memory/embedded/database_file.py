@@ -19,7 +19,7 @@ from convex_memory.errors import ConfigurationError
 CHANGES_KEPT: Final = 100_000
 """Entries the change log keeps; a follower further behind reads everything anew."""
 STATEMENTS_CACHED: Final = 512
-"""Prepared statements that each connection keeps: more than all functions together have."""
+"""Prepared statements that each connection keeps: twice what the contract suite has on any one."""
 _OPEN_AGAIN_SECONDS: Final = 0.02
 _SQLITE_MINIMUM: Final = (3, 35, 0)
 

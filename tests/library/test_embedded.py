@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from convex_memory.deployment import NATIVE_VECTOR_ACTION, NATIVE_VECTOR_MUTATION, Kind
-from convex_memory.embedded import DATABASE_NAME, EmbeddedDeployment, database_file
+from convex_memory.embedded import DATABASE_NAME, EmbeddedDeployment, database_file, turns
 from convex_memory.embedded.documents import Documents
 from convex_memory.embedded.engine import Engine
 from convex_memory.embedded.functions import FUNCTIONS
@@ -426,3 +426,42 @@ def _goes_straight_there(statement: str, step: str) -> bool:
     # Along an index as far as the limit, or to the end of a key and no further.
     along_an_index = "USING INDEX" in step and "LIMIT" in statement
     return along_an_index or "max(sequence)" in statement
+
+
+async def test_statements_are_the_same_texts_whatever_the_values(
+    deployment: EmbeddedDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else none would be found prepared, and the cache of them would only cost."""
+    texts: set[str] = set()
+
+    class Noting(turns.TurnsConnection):
+        def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+            texts.add(statement)
+            return super().execute(statement, *values)
+
+    monkeypatch.setattr(database_file, "TurnsConnection", Noting)
+
+    async def use(number: int) -> None:
+        thread = f"thread {number}"
+        await furnish(deployment, 3 + number, thread, f"resource {number}")
+        calls: list[tuple[Kind, str, dict[str, Any]]] = [
+            ("query", "memory/messages:page", {"threadId": thread, "limit": 2 + number}),
+            ("query", "memory/messages:get", {"ids": [f"{thread}-{number}"]}),
+            ("query", "memory/threads:list", {"resourceId": f"resource {number}", "limit": 5}),
+            ("query", "memory/search:messages", {"query": f"word{number}", "limit": 5}),
+            ("mutation", "memory/threads:update", {"threadId": thread, "title": f"t {number}"}),
+            ("mutation", "memory/messages:remove", {"ids": [f"{thread}-{number}"]}),
+        ]
+        for operation in ("set", "get", "delete"):
+            key = {"key": f"key {number}", "keyPrefix": "", "value": number, "expiresAt": None}
+            calls.append(("mutation", "mastra/cache:handle", {"op": operation, **key}))
+        for kind, path, args in calls:
+            await deployment.call(kind, path, args)
+
+    for number in range(3):
+        await use(number)
+    known = set(texts)
+    for number in range(3, 6):
+        await use(number)
+    assert texts == known
+    assert 20 < len(known) < database_file.STATEMENTS_CACHED
