@@ -8,6 +8,21 @@ from collections.abc import Iterator
 import pytest
 from sse_starlette.sse import AppStatus
 
+from convex_memory.embedded import database_file
+
+
+@pytest.fixture(autouse=True)
+def disks_are_not_waited_for(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Have memories in this process leave to the system when a commit reaches the disk.
+
+    Half the time of most tests would be that of the disk. What a commit promises is tested where
+    `synced` stands, and in processes of their own, which know nothing of this.
+    """
+    if request.node.get_closest_marker("synced") is None:
+        monkeypatch.setattr(database_file, "SYNCHRONOUS", "OFF")
+
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:

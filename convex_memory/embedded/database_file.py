@@ -20,6 +20,8 @@ CHANGES_KEPT: Final = 100_000
 """Entries the change log keeps; a follower further behind reads everything anew."""
 STATEMENTS_CACHED: Final = 512
 """Prepared statements that each connection keeps: twice what the contract suite has on any one."""
+SYNCHRONOUS: Final = "FULL"
+"""A commit that returned is on the disk, whatever happens next."""
 _OPEN_AGAIN_SECONDS: Final = 0.02
 _SQLITE_MINIMUM: Final = (3, 35, 0)
 
@@ -117,8 +119,7 @@ class DatabaseFile:
             check_same_thread=not shared,
         )
         try:
-            # A commit that returned is on the disk, whatever happens next.
-            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
             connection.execute("PRAGMA cache_size = -16000")
         except sqlite3.Error:
             connection.close()

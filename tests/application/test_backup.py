@@ -28,7 +28,7 @@ from tests.application.connections import (
     stored_in,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.synced]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from server.settings import Settings
 from tests.application.connections import FOLDER, Caller, connected, over_stdio
 from tests.application.stdio_wire import Wire, wire_to
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.synced]
 
 IN_FLIGHT = 16
 KILLS = 6

@@ -32,7 +32,7 @@ from tests.application.connections import (
     settings_in,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.synced]
 
 LONG = "x" * 100_000
 BOUND_BY_MODES = (

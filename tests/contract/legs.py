@@ -23,6 +23,7 @@ from tests.bridge.serving import BRIDGE, ROOT, Bridge, bridge
 from tests.contract.requirements import LIVE
 from tests.contract.tidying import Tidying
 from tests.declared_tables import TYPED
+from tests.new_memory import make_memory
 
 LEGS: Final[Mapping[str, str]] = {
     "embedded": "our functions in Python, in this process",
@@ -97,6 +98,7 @@ def bridge_of(leg: str) -> Iterator[Bridge]:
 @asynccontextmanager
 async def embedded(folder: Path, clock: Clock) -> AsyncIterator[Deployment]:
     """An embedded deployment on a folder of its own."""
+    make_memory(folder)
     async with EmbeddedDeployment(folder, now_ms=clock.now_ms) as deployment:
         yield deployment
 
@@ -105,6 +107,7 @@ async def embedded(folder: Path, clock: Clock) -> AsyncIterator[Deployment]:
 async def embedded_http(folder: Path, clock: Clock) -> AsyncIterator[Deployment]:
     """An embedded deployment on a folder of its own, called as one on Convex is."""
     key = "contract-key"
+    make_memory(folder)
     async with EmbeddedDeployment(folder, now_ms=clock.now_ms) as served:
         transport = httpx2.ASGITransport(app=create_app(served, admin_key=key))
         async with RemoteDeployment("http://embedded.test", key, transport=transport) as deployment:

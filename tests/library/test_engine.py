@@ -34,7 +34,7 @@ from tests.library.engine_work import (
     settled,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.synced]
 
 
 @pytest.fixture
