@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from operator import mul
 from time import perf_counter
 from typing import Any, Final, Literal
 
 from convex_memory.embedded import embedding_queue, forgetting, search_text
-from convex_memory.embedded.tables import MESSAGES, THREADS, VECTORS, Field, Table
-from convex_memory.embedded.vector_blobs import read_vector, write_vector
+from convex_memory.embedded.rows import Record as Record
+from convex_memory.embedded.rows import Row as Row
+from convex_memory.embedded.rows import (
+    checked_columns,
+    column_value,
+    decoder,
+    insert_statement,
+    put_back_statement,
+    select_statement,
+    update_statement,
+)
+from convex_memory.embedded.tables import MESSAGES, THREADS, VECTORS, Table
 from convex_memory.embedded.vector_index.indexes import VectorIndexes
-from convex_memory.errors import InvalidArgument, LimitExceeded
-from convex_memory.limits import DOCUMENT_BYTES_MAX, DOCUMENT_NESTING_MAX
-from convex_memory.values import Value, are_finite_floats, check
-
-Record = dict[str, Any]
-"""Field name → value. An absent field is an absent key."""
+from convex_memory.values import Value
 
 
 class _Removed:
@@ -34,7 +36,6 @@ class _Removed:
 
 REMOVED: Final = _Removed()
 
-_NULL_NUMBER: Final = b"\0"
 _CROCKFORD = bytes.maketrans(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789abcdefghjkmnpqrstvwxyz"
 )
@@ -46,15 +47,6 @@ class NeedsWrite(Exception):
 
 class TakesLong(Exception):
     """A read on an event loop needs more time; the engine runs it again in a thread."""
-
-
-@dataclass(slots=True)
-class Row:
-    """One stored row. `sequence` is its place in creation order, never used twice."""
-
-    sequence: int
-    created: float
-    fields: Record
 
 
 class Documents:
@@ -127,15 +119,15 @@ class Documents:
         direction = " DESC" if descending else ""
         keys = ", ".join(f'"{name}"{direction}' for name in (*order, "_sequence"))
         sql = (
-            f"{_select(table)}"
+            f"{select_statement(table)}"
             f"{' WHERE ' + ' AND '.join(conditions) if conditions else ''}"
             f" ORDER BY {keys}{' LIMIT ?' if limit is not None else ''}"
         )
-        values = [_column_value(table.fields[name], value) for name, value in equals.items()]
+        values = [column_value(table.fields[name], value) for name, value in equals.items()]
         cursor = self.connection.execute(
             sql, (*values, *bound, *((limit,) if limit is not None else ()))
         )
-        decode = _decoder(table)
+        decode = decoder(table)
         for columns in cursor:
             yield decode(columns)
             if perf_counter() > self._until:
@@ -148,7 +140,7 @@ class Documents:
     def count(self, table: Table, equals: Mapping[str, Value], limit: int | None = None) -> int:
         """Count rows whose fields equal those given, looking at `limit` of them at most."""
         where = " AND ".join(f'"{name}" = ?' for name in equals) or "1"
-        values = [_column_value(table.fields[name], value) for name, value in equals.items()]
+        values = [column_value(table.fields[name], value) for name, value in equals.items()]
         rows = f'"{table.name}" WHERE {where}'
         sql = f"SELECT count(*) FROM {rows}"
         if limit is not None:
@@ -196,9 +188,9 @@ class Documents:
             LimitExceeded: It is larger or deeper than a document may be.
         """
         self.will_write()
-        columns = _checked_columns(table, record)
+        columns = checked_columns(table, record)
         created = self._create_time()
-        cursor = self.connection.execute(_insert(table), (created, *columns))
+        cursor = self.connection.execute(insert_statement(table), (created, *columns))
         row = Row(int(cursor.lastrowid or 0), created, record)
         self._wrote(table, row, "insert")
         return row
@@ -224,8 +216,8 @@ class Documents:
                 fields.pop(name, None)
             else:
                 fields[name] = value
-        columns = _checked_columns(table, fields)
-        self.connection.execute(_update(table), (*columns, row.sequence))
+        columns = checked_columns(table, fields)
+        self.connection.execute(update_statement(table), (*columns, row.sequence))
         changed = Row(row.sequence, row.created, fields)
         self._wrote(table, changed, "update", row)
         return changed
@@ -246,8 +238,8 @@ class Documents:
     def put_back(self, table: Table, sequence: int, created: float, record: Record) -> Row:
         """Add a row that was there before, in the place it had, with the `_id` it had."""
         self.will_write()
-        columns = _checked_columns(table, record)
-        self.connection.execute(_put_back(table), (sequence, created, *columns))
+        columns = checked_columns(table, record)
+        self.connection.execute(put_back_statement(table), (sequence, created, *columns))
         row = Row(sequence, created, record)
         self._wrote(table, row, "insert")
         return row
@@ -312,149 +304,3 @@ def _fletcher16(body: bytes) -> bytes:
     # `high` is the sum of all that `low` has been: each byte as often as bytes are left.
     high = sum(map(mul, body, range(len(body), 0, -1)))
     return bytes((sum(body) % 255, high % 255))
-
-
-# --- Fields and columns
-
-
-@lru_cache(maxsize=64)
-def _select(table: Table) -> str:
-    names = ", ".join(f'"{name}"' for name in ("_sequence", "_created", *table.fields))
-    return f'SELECT {names} FROM "{table.name}"'
-
-
-@lru_cache(maxsize=64)
-def _insert(table: Table) -> str:
-    names = ", ".join(f'"{name}"' for name in ("_created", *table.fields))
-    marks = ", ".join("?" * (len(table.fields) + 1))
-    return f'INSERT INTO "{table.name}" ({names}) VALUES ({marks})'
-
-
-@lru_cache(maxsize=64)
-def _put_back(table: Table) -> str:
-    names = ", ".join(f'"{name}"' for name in ("_sequence", "_created", *table.fields))
-    marks = ", ".join("?" * (len(table.fields) + 2))
-    return f'INSERT INTO "{table.name}" ({names}) VALUES ({marks})'
-
-
-@lru_cache(maxsize=64)
-def _update(table: Table) -> str:
-    names = ", ".join(f'"{name}" = ?' for name in table.fields)
-    return f'UPDATE "{table.name}" SET {names} WHERE "_sequence" = ?'
-
-
-@lru_cache(maxsize=64)
-def _decoder(table: Table) -> Callable[[Sequence[Any]], Row]:
-    plain = tuple(
-        (position, field.name)
-        for position, field in enumerate(table.fields.values(), 2)
-        if field.kind == "string" and not field.nullable
-    )
-    coded = tuple(
-        (position, field)
-        for position, field in enumerate(table.fields.values(), 2)
-        if field.kind != "string" or field.nullable
-    )
-
-    def decode(columns: Sequence[Any]) -> Row:
-        fields = {name: columns[at] for at, name in plain if columns[at] is not None}
-        for at, field in coded:
-            if columns[at] is not None:
-                fields[field.name] = _field_value(field, columns[at])
-        return Row(columns[0], columns[1], fields)
-
-    return decode
-
-
-def _field_value(field: Field, column: Any) -> Any:
-    if field.kind == "string":
-        return None if column == 0 else column
-    if field.kind in ("any", "strings"):
-        return json.loads(column)
-    if field.kind == "vector":
-        return read_vector(column)
-    if column == _NULL_NUMBER:
-        return None
-    return bool(column) if field.kind == "boolean" else column
-
-
-def _column_value(field: Field, value: Any) -> Any:
-    """Return what the column holds for a value of the right type; other types never match."""
-    if value is None:
-        return {"string": 0, "any": "null", "strings": "null"}.get(field.kind, _NULL_NUMBER)
-    if field.kind == "string":
-        return value if isinstance(value, str) else b"no such text"
-    if field.kind == "number":
-        return value if _is_number(value) else b"no such number"
-    if field.kind == "boolean":
-        return int(value) if isinstance(value, bool) else b"no such boolean"
-    if field.kind == "vector":
-        return write_vector(value)
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _checked_columns(table: Table, record: Record) -> list[Any]:
-    columns: list[Any] = []
-    known = 0
-    for name, field in table.fields.items():
-        if name not in record:
-            if not field.optional:
-                raise InvalidArgument(
-                    f"A row of {table.name} needs the field {name} ({field.kind})."
-                )
-            columns.append(None)
-            continue
-        known += 1
-        value = record[name]
-        if not _fits(field, value):
-            raise InvalidArgument(_misfit(table, field, value))
-        columns.append(_column_value(field, value))
-    if known != len(record):
-        extra = sorted(set(record) - set(table.fields))
-        raise InvalidArgument(
-            f"A row of {table.name} has no field {extra[0]}; its fields are "
-            f"{', '.join(table.fields)}."
-        )
-    size = check(record, table.name, nesting_max=DOCUMENT_NESTING_MAX)
-    if size > DOCUMENT_BYTES_MAX:
-        raise LimitExceeded(
-            f"A row of {table.name} would be {size:,} bytes; a document holds at most "
-            f"{DOCUMENT_BYTES_MAX:,} (1 MiB). Split it into several.",
-            details={"limitBytes": DOCUMENT_BYTES_MAX, "bytes": size},
-        )
-    return columns
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-_FITS: Final[Mapping[str, Callable[[Any], bool]]] = {
-    "string": lambda value: isinstance(value, str),
-    "number": _is_number,
-    "boolean": lambda value: isinstance(value, bool),
-    "any": lambda value: True,
-    "strings": lambda value: (
-        isinstance(value, list) and all(isinstance(item, str) for item in value)
-    ),
-    "vector": lambda value: (
-        isinstance(value, list) and (are_finite_floats(value) or all(map(_is_number, value)))
-    ),
-}
-
-
-def _fits(field: Field, value: Any) -> bool:
-    if value is None and field.kind != "any":
-        return field.nullable
-    return _FITS[field.kind](value) and (field.choices is None or value in field.choices)
-
-
-def _misfit(table: Table, field: Field, value: Any) -> str:
-    wanted = (
-        f"one of {', '.join(sorted(field.choices))}"
-        if field.choices
-        else {"strings": "array of string", "vector": "array of number"}.get(field.kind, field.kind)
-    )
-    null = " or null" if field.nullable else ""
-    got = "null" if value is None else type(value).__name__
-    return f"Field {field.name} of {table.name} must be {wanted}{null}, not {got}."
