@@ -9,6 +9,7 @@ nothing but read let others have their turn.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import sqlite3
 import threading
@@ -92,16 +93,16 @@ class NearReads:
             self._until = began + NEAR_SECONDS_MAX
             connection.execute("BEGIN")
             return work(self._documents(connection, self._until))
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             # Busy or interrupted, as a rule; a thread sees whether it was something worse.
             raise TakesLong from error
         finally:
             self._until = math.inf
-            try:
+            # Where not even this can be done, every read from here on goes to a thread.
+            with contextlib.suppress(sqlite3.Error):
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-            finally:
-                self._lock.release()
+            self._lock.release()
 
     def _is_over(self) -> bool:
         return time.perf_counter() > self._until

@@ -96,8 +96,11 @@ async def test_a_statement_that_runs_long_is_interrupted_and_begins_anew_in_a_th
     assert again.threads == [HERE]
 
 
-async def test_a_read_that_would_have_to_wait_for_a_lock_goes_to_a_thread(engine: Engine) -> None:
-    refusals = [sqlite3.OperationalError("database is locked")]
+@pytest.mark.parametrize("error", [sqlite3.OperationalError, sqlite3.DatabaseError])
+async def test_a_read_that_would_have_to_wait_or_that_fails_goes_to_a_thread(
+    engine: Engine, error: type[sqlite3.Error]
+) -> None:
+    refusals = [error("database is locked, or malformed")]
 
     def read(documents: Documents) -> list[int]:
         if refusals:
