@@ -487,6 +487,18 @@ def test_elsewhere_there_is_a_line_now_and_then() -> None:
     ]
 
 
+def test_other_things_than_rows_are_counted_and_some_are_not() -> None:
+    clock, stream = Ticking(), io.StringIO()
+    progress = Progress(stream, counted="MiB", clock=clock)
+    progress.show("backing up", 0, 0.0)
+    clock.now = 10.0
+    progress.show("backing up", 500, 0.5)
+    progress.show("checking", 0, None)
+    clock.now = 20.0
+    progress.show("checking", 0, None)
+    assert stream.getvalue().splitlines() == ["backing up 50%, 500 MiB, 50/s", "checking, 10 s"]
+
+
 def test_a_header_names_no_key_and_no_folder(
     filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
