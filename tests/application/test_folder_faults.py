@@ -121,8 +121,8 @@ async def refused_save(caller: Caller, content: str) -> Refusal:
 
 def is_actionable(message: str) -> bool:
     """Whether a refusal names what it is about, tells what to do, and shows no workings."""
-    does = ("Free some", "Make the folder", "Try again", "backup --restore FILE")
-    does += ("Update convex-memory", "Check that the folder", "MEMORY_DATA_DIR", "Close ")
+    does = ["Free some", "Make the folder", "Try again", "backup --restore FILE"]
+    does += ["Update convex-memory", "Check that the folder", "MEMORY_DATA_DIR", "Close "]
     return any(each in message for each in does) and "Traceback" not in message
 
 
@@ -169,10 +169,8 @@ async def test_a_disk_that_takes_no_more_of_this_user(tmp_path: Path) -> None:
     async with over_stdio(environment, command=str(launcher)) as caller:
         await saved(caller, "small")
         for _ in range(12):
-            answer = await caller.client.call_tool(
-                "save_message", {"thread_id": "big", "role": "user", "content": LONG}
-            )
-            if answer.is_error:
+            big = {"thread_id": "big", "role": "user", "content": LONG}
+            if (await caller.client.call_tool("save_message", big)).is_error:
                 break
         refusal = await refused_save(caller, LONG)
         assert refusal.code == "storage_failed"
