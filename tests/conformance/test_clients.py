@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,21 +14,20 @@ import pytest
 
 from tests.bridge.serving import ROOT, serving
 from tests.conformance.installing import HERE, Judges
-from tools import TOOLSETS, select
+from tools import DEFAULT_TOOLSETS, TOOLSETS, select
 
 CALL_TIMEOUT_S: Final = 60
 TOKEN: Final = "an-inspector-token-0123456789abcdef0123456789"
-TOOLS: Final = list(select(TOOLSETS))
+TOOLS: Final = sorted(select(DEFAULT_TOOLSETS))
 ERAS: Final = ("legacy", "modern")
 
 
 @pytest.fixture(scope="module")
 def guarded_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`convex-memory serve` that asks for a token, with every toolset."""
+    """`convex-memory serve` that asks for a token."""
     settings = {
         "MEMORY_DATA_DIR": str(tmp_path_factory.mktemp("clients") / "memory"),
         "MEMORY_EMBEDDER": "off",
-        "MEMORY_TOOLSETS": "all",
         "MEMORY_HTTP_TOKENS": f"inspector={TOKEN}",
     }
     command = [sys.executable, "-m", "convex_memory", "serve", "--port", "0"]
@@ -64,20 +63,42 @@ def over_http(outside: Judges, era: str, url: str, token: str = TOKEN) -> Inspec
     return Inspector(outside, era, url, "--transport", "http", *authorization)
 
 
-@pytest.mark.parametrize("era", ERAS)
-def test_the_inspector_finds_no_error_in_any_schema(
-    era: str, outside: Judges, guarded_url: str
-) -> None:
-    done = over_http(outside, era, guarded_url).run("tools/list", "--strict")
-    assert done.returncode == 0, done.stderr
-    assert sorted(tool["name"] for tool in json.loads(done.stdout)["result"]["tools"]) == sorted(
-        TOOLS
+def over_stdio(outside: Judges, era: str, folder: Path, *settings: str) -> Inspector:
+    given = (f"MEMORY_DATA_DIR={folder}", "MEMORY_EMBEDDER=off", *settings)
+    return Inspector(
+        outside,
+        era,
+        *(word for each in given for word in ("-e", each)),
+        *("--cwd", str(ROOT)),
+        target=(sys.executable, "-m", "convex_memory"),
     )
-    # Null beside a type, and JSON values that may be anything, are meant.
+
+
+def check_schemas(inspector: Inspector, tools: Sequence[str]) -> None:
+    """Have the Inspector look for what models and clients stumble over in schemas."""
+    done = inspector.run("tools/list", "--strict")
+    assert done.returncode == 0, done.stderr
+    listed = json.loads(done.stdout)["result"]["tools"]
+    assert sorted(tool["name"] for tool in listed) == sorted(tools)
     assert re.search(r"^0 errors, \d+ warnings", done.stderr, re.MULTILINE), done.stderr
+    # Null beside a type, and JSON values that may be anything, are meant.
     meant = ("`type` is an array", "no validation keyword at all")
     for issue in re.findall(r"^ +Issue: (.*)$", done.stderr, re.MULTILINE):
         assert any(each in issue for each in meant), issue
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_the_inspector_finds_no_error_in_the_schemas(
+    era: str, outside: Judges, guarded_url: str
+) -> None:
+    check_schemas(over_http(outside, era, guarded_url), TOOLS)
+
+
+def test_the_inspector_finds_no_error_in_those_of_other_toolsets(
+    outside: Judges, tmp_path: Path
+) -> None:
+    inspector = over_stdio(outside, "modern", tmp_path, "MEMORY_TOOLSETS=all")
+    check_schemas(inspector, list(select(TOOLSETS)))
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -107,12 +128,7 @@ def test_the_inspector_is_refused_without_a_good_token(outside: Judges, guarded_
 
 @pytest.mark.parametrize("era", ERAS)
 def test_the_inspector_calls_tools_over_stdio(era: str, outside: Judges, tmp_path: Path) -> None:
-    inspector = Inspector(
-        outside,
-        era,
-        *("-e", f"MEMORY_DATA_DIR={tmp_path}", "-e", "MEMORY_EMBEDDER=off", "--cwd", str(ROOT)),
-        target=(sys.executable, "-m", "convex_memory"),
-    )
+    inspector = over_stdio(outside, era, tmp_path)
     call = ("--tool-name", "cache_push", "--tool-args-json")
     answer = inspector.answer("tools/call", *call, json.dumps({"key": "k", "value": 1}))
     assert answer["structuredContent"] == {"length": 1}
@@ -142,7 +158,7 @@ def test_the_typescript_sdk_takes_every_answer(outside: Judges, guarded_url: str
     assert done.returncode == 0, done.stdout + done.stderr
     seen = json.loads(done.stdout)
     assert seen["server"] == "convex-memory"
-    assert sorted(seen["tools"]) == sorted(TOOLS)
+    assert sorted(seen["tools"]) == TOOLS
     failed = [calls[at][1] for at, answer in enumerate(seen["answers"]) if answer["isError"]]
     assert failed == [calls[2][1], calls[8][1], calls[10][1]]
     assert seen["answers"][3]["structuredContent"]["hits"][0]["content"] == message["content"]
