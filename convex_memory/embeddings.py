@@ -56,7 +56,8 @@ class VectorMatches:
 
     `matches` are best first, equal scores in the order in which the records were created.
     `exhausted` says that nothing which should be among them can be missing; where it is false,
-    a narrower filter finds more. `pending` counts texts of the index that have no vector yet.
+    `exact`, where there is that, or a narrower filter finds more. `pending` counts texts of the
+    index that have no vector yet.
     """
 
     matches: list[VectorMatch]

@@ -168,11 +168,13 @@ class ConvexVector:
             top_k: How many at most, 1 to 256.
             filter: What their metadata must satisfy.
             include_vector: Whether matches carry their vectors.
-            exact: Whether every vector of the index is compared, however long that takes.
+            exact: Whether every vector of the index is compared, however long that takes. The
+                embedded deployment does so anyway, up to 200,000 vectors or with a filter.
 
         Returns:
             The matches, best first; equal scores in the order of creation. A record stored
-            without direction (a zero vector) scores -1.
+            without direction (a zero vector) scores -1. Where not every vector was compared
+            that might belong there, `exhausted` is false.
 
         Raises:
             NotFound: There is no such index.
