@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from convex_memory.capabilities import Capabilities
@@ -23,7 +24,7 @@ from convex_memory.embeddings import (
 )
 from convex_memory.errors import DimensionMismatch, InvalidArgument
 from convex_memory.filters import Filter, parse
-from convex_memory.limits import VECTOR_RESULTS_DEFAULT
+from convex_memory.limits import VECTOR_RESULTS_DEFAULT, VECTOR_UPSERT_BATCH
 from convex_memory.vector_functions import VECTOR_FUNCTIONS, FunctionVectors
 from convex_memory.vector_storage import StorageVectors
 
@@ -131,10 +132,12 @@ class ConvexVector:
         _index_name("upsert", index_name)
         if not len(vectors):
             raise InvalidArgument("upsert: vectors is empty; send at least one.")
-        listed = [
-            vector_of(f"upsert: vectors[{position}]", vector)
-            for position, vector in enumerate(vectors)
-        ]
+        listed = []
+        for position, vector in enumerate(vectors):
+            if position % VECTOR_UPSERT_BATCH == 0:
+                # Thousands of vectors keep nobody else waiting.
+                await asyncio.sleep(0)
+            listed.append(vector_of(f"upsert: vectors[{position}]", vector))
         for position, vector in enumerate(listed):
             if len(vector) != len(listed[0]):
                 raise DimensionMismatch(
