@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -47,7 +47,10 @@ UNREAD: Final = (
 NO_WORDS: Final = "The question holds no word to look for."
 WORD_CANDIDATES: Final = 200
 MEANING_CANDIDATES: Final = 100
-COMPARED: Final = 100
+MEANING_CANDIDATES_FEW: Final = 50
+"""The same where at most `FEW` hits are wanted: more changed none of them."""
+FEW: Final = 20
+COMPARED: Final = 60
 """Candidates by words whose similarity of meaning is looked up."""
 
 
@@ -239,11 +242,16 @@ class Recall:
         question = f"recall:{' '.join(telling_words(query))}"
         position = read_cursor({"cursor": cursor}, question, (int,))
         skip = position[0] if position else 0
+        most = MEANING_CANDIDATES_FEW if limit <= FEW else MEANING_CANDIDATES
+        compared = list(words.scores)[:COMPARED]
         try:
-            ranked = await self._ranked(words, made, within, indexing.embedder.id)
+            meaning = await self._memory.candidates_by_meaning(
+                made, indexing.embedder.id, most, within, ids=compared
+            )
         except Conflict as error:
             # Somebody changed the embedder since this one was asked whether it is the right one.
             return await self._by_words(query, limit, within, None, error.message)
+        ranked = _ranked(words, meaning, frozenset(compared))
         ids = ranked.best()
         page = ids[skip : skip + limit]
         found = await self._memory.get_marked_messages(ids=page, resource_id=within.resource_id)
@@ -263,29 +271,6 @@ class Recall:
             searched=(LEXICAL, SEMANTIC),
             pending=ranked.pending,
         )
-
-    async def _ranked(
-        self, words: Candidates, vector: list[float], within: SearchScope, embedder: str
-    ) -> _Ranked:
-        compared = list(words.scores)[:COMPARED]
-        meaning = await self._memory.candidates_by_meaning(
-            vector, embedder, MEANING_CANDIDATES, within, ids=compared
-        )
-        # What was not compared is no nearer than the last that was found by meaning.
-        floor = min(meaning.scores.values(), default=0.0)
-        reasons: dict[str, dict[str, float]] = {}
-        for message_id, score in words.scores.items():
-            cosine = meaning.scores.get(message_id, meaning.near.get(message_id))
-            if cosine is None:
-                cosine = 0.0 if message_id in compared else floor
-            reasons[message_id] = {
-                NEARBY if message_id in words.beside else LEXICAL: (1 - MEANING) * score,
-                SEMANTIC: MEANING * max(cosine, 0.0),
-            }
-        for message_id, cosine in meaning.scores.items():
-            if message_id not in reasons and cosine >= MEANING_LEAST:
-                reasons[message_id] = {SEMANTIC: MEANING * cosine}
-        return _Ranked(reasons, words.exhausted and meaning.exhausted, meaning.pending)
 
     async def _with_neighbours(
         self, hit: RecalledMessage, neighbours: int, resource_id: str | None
@@ -321,3 +306,22 @@ async def _embedded(indexing: EmbeddingRunner, query: str) -> list[float] | str:
         return UNREAD
     vector: list[float] = made.vectors[0].tolist()
     return vector
+
+
+def _ranked(words: Candidates, meaning: Candidates, compared: Collection[str]) -> _Ranked:
+    """Put the two searches together; `compared` had their similarity looked up."""
+    # What was not compared is no nearer than the last that was found by meaning.
+    floor = min(meaning.scores.values(), default=0.0)
+    reasons: dict[str, dict[str, float]] = {}
+    for message_id, score in words.scores.items():
+        cosine = meaning.scores.get(message_id, meaning.near.get(message_id))
+        if cosine is None:
+            cosine = 0.0 if message_id in compared else floor
+        reasons[message_id] = {
+            NEARBY if message_id in words.beside else LEXICAL: (1 - MEANING) * score,
+            SEMANTIC: MEANING * max(cosine, 0.0),
+        }
+    for message_id, cosine in meaning.scores.items():
+        if message_id not in reasons and cosine >= MEANING_LEAST:
+            reasons[message_id] = {SEMANTIC: MEANING * cosine}
+    return _Ranked(reasons, words.exhausted and meaning.exhausted, meaning.pending)

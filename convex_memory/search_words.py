@@ -107,7 +107,7 @@ def misspelt(word: str) -> list[str]:
     if not _GUESSED_LEAST <= len(word) <= _GUESSED_MOST or not word.isalpha():
         return []
     letters = next((each for each in _ALPHABETS if word[1] in each), "")
-    found = {}
+    found: dict[str, None] = {}
     for at in range(1, len(word) + 1):
         head, tail = word[:at], word[at:]
         if tail:

@@ -236,7 +236,8 @@ def _holding(
 
 def _in_scope(stand: turns.Turns, sequences: NDArray[Any], scope: NDArray[Any]) -> NDArray[Any]:
     positions = stand.positions(sequences)
-    return positions[scope[positions]]
+    within: NDArray[Any] = positions[scope[positions]]
+    return within
 
 
 def _postings(documents: Documents, expression: str) -> NDArray[Any]:

@@ -183,6 +183,9 @@ class Turns:
         alive: Whether it is still there.
     """
 
+    alive: NDArray[Any]
+    _position: NDArray[Any]
+
     def __init__(self) -> None:
         self._seen = 0
         self._load([])
@@ -205,18 +208,24 @@ class Turns:
         """Return the positions of sequences, those that are there only."""
         import numpy as np
 
+        at: NDArray[Any] = np.empty(0, dtype=np.int64)
         if not self.size:
-            return np.empty(0, dtype=np.int64)
+            return at
         first, newest = int(self.sequence[0]), int(self.sequence[-1])
         if newest - first >= _SPREAD_MAX * self.size:
             at = np.minimum(np.searchsorted(self.sequence, sequences), self.size - 1)
-            return at[(self.sequence[at] == sequences) & self.alive[at]]
+            at = at[self.sequence[at] == sequences]
+            return self._alive_of(at)
         # Sequences stand close together: looked up in a table, many times faster than searched.
         if len(self._position) != newest - first + 1:
             self._position = np.full(newest - first + 1, -1, dtype=np.int64)
             self._position[self.sequence - first] = np.arange(self.size)
         at = self._position[sequences[(sequences >= first) & (sequences <= newest)] - first]
-        return at[(at >= 0) & self.alive[at]]
+        return self._alive_of(at[at >= 0])
+
+    def _alive_of(self, positions: NDArray[Any]) -> NDArray[Any]:
+        alive: NDArray[Any] = positions[self.alive[positions]]
+        return alive
 
     # --- Loading
 

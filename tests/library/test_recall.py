@@ -14,7 +14,8 @@ from convex_memory.errors import EmbedderRefused, EmbedderUnreachable, InvalidAr
 from convex_memory.indexing import EmbeddingRunner
 from convex_memory.recall import Recall
 from convex_memory.records import Message
-from convex_memory.store import ConvexStore
+from convex_memory.store import ConvexStore, SearchScope
+from convex_memory.text import text_content
 from convex_memory.text_vectors import TextVectors
 from convex_memory.vector import ConvexVector
 from tests.embedders import WordEmbedder
@@ -134,6 +135,45 @@ async def test_every_filter_holds_by_meaning_too(
     assert await found(recall, "feline", role="assistant") == []
     assert await found(recall, "feline", metadata={"absent": 1}) == []
     assert await found(recall, "feline", resource_id="bob") == ["x0"]
+
+
+@pytest.mark.parametrize("since", [2, 40, 57])
+async def test_the_nearest_of_a_time_are_found_however_many_are_of_it(
+    store: ConvexStore, runner: EmbeddingRunner, embedder: WordEmbedder, since: int
+) -> None:
+    """Few are compared one by one; of many, the nearest of all are looked through."""
+    await save(store, *[f"cat {'dog ' * (at * 7 % 60)}" for at in range(60)])
+    await runner.run_once()
+    vector = (await embedder.embed(["cat"])).vectors[0].tolist()
+    start = f"2026-01-01T00:00:{since:02d}Z"
+
+    async def nearest(limit: int, **narrowed: str) -> dict[str, float]:
+        scope = SearchScope(resource_id="ann", **narrowed)
+        answer = await store.memory.candidates_by_meaning(vector, embedder.id, limit, scope)
+        return dict(answer.scores)
+
+    everything = await nearest(60)
+    wanted = [each for each in everything if int(each[1:]) >= since]
+    for limit in (1, 3, 60):
+        found = await nearest(limit, since=start)
+        assert list(found) == wanted[:limit]
+        assert found == pytest.approx({each: everything[each] for each in found}, abs=1e-6)
+
+
+async def test_metadata_of_any_shape_narrows_a_search(
+    store: ConvexStore, recall: Recall, runner: EmbeddingRunner
+) -> None:
+    kept: list[dict[str, Any]] = [{"a b": 1}, {'q"x': "y"}, {"n": 2**53 - 1}, {"up": True}, {"": "x"}]
+    for at, metadata in enumerate(kept):
+        content = text_content(f"cat {at}", metadata=metadata)
+        await store.memory.save_messages(
+            [Message(id=f"m{at}", thread_id="t", resource_id="ann", role="user", content=content)]
+        )
+    await save(store, "cat with nothing", '{"metadata": not JSON, cat')
+    await runner.run_once()
+    for at, metadata in enumerate(kept):
+        assert await found(recall, "feline", metadata=metadata) == [f"m{at}"]
+    assert await found(recall, "feline", metadata={"up": 1}) == []
 
 
 async def test_pages_hold_every_hit_once(
