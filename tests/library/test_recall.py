@@ -147,15 +147,15 @@ async def test_the_nearest_of_a_time_are_found_however_many_are_of_it(
     vector = (await embedder.embed(["cat"])).vectors[0].tolist()
     start = f"2026-01-01T00:00:{since:02d}Z"
 
-    async def nearest(limit: int, **narrowed: str) -> dict[str, float]:
-        scope = SearchScope(resource_id="ann", **narrowed)
+    async def nearest(limit: int, since: str | None = None) -> dict[str, float]:
+        scope = SearchScope(resource_id="ann", since=since)
         answer = await store.memory.candidates_by_meaning(vector, embedder.id, limit, scope)
         return dict(answer.scores)
 
     everything = await nearest(60)
     wanted = [each for each in everything if int(each[1:]) >= since]
     for limit in (1, 3, 60):
-        found = await nearest(limit, since=start)
+        found = await nearest(limit, start)
         assert list(found) == wanted[:limit]
         assert found == pytest.approx({each: everything[each] for each in found}, abs=1e-6)
 
@@ -163,7 +163,13 @@ async def test_the_nearest_of_a_time_are_found_however_many_are_of_it(
 async def test_metadata_of_any_shape_narrows_a_search(
     store: ConvexStore, recall: Recall, runner: EmbeddingRunner
 ) -> None:
-    kept: list[dict[str, Any]] = [{"a b": 1}, {'q"x': "y"}, {"n": 2**53 - 1}, {"up": True}, {"": "x"}]
+    kept: list[dict[str, Any]] = [
+        {"a b": 1},
+        {'q"x': "y"},
+        {"n": 2**53 - 1},
+        {"up": True},
+        {"": "x"},
+    ]
     for at, metadata in enumerate(kept):
         content = text_content(f"cat {at}", metadata=metadata)
         await store.memory.save_messages(
