@@ -1,4 +1,4 @@
-"""Dates that a question names: "on 7 May 2023", "in June", "2023-05-07"."""
+"""Dates that a question names: "on 7 May 2023", "in June", "2023-05-07", "7/5/2023"."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ _MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
 _ORDINAL = r"(\d{1,2})(?:st|nd|rd|th)?"
 
 _WORDED = re.compile(
-    rf"\b(?:{_ORDINAL}\s+(?:of\s+)?)?({_MONTH})\b\.?(?:\s+{_ORDINAL}\b(?!\d))?"
-    r"(?:,?\s+(?:of\s+)?(\d{4})\b)?",
+    rf"\b(?:{_ORDINAL}[\s-]+(?:of\s+)?)?({_MONTH})\b\.?(?:[\s-]+{_ORDINAL}\b(?!\d))?"
+    r"(?:,?[\s-]+(?:of\s+)?(\d{4})\b)?",
     re.IGNORECASE,
 )
 """A month, with a day before or behind it, and a year, where there are any."""
-_DIGITS = re.compile(r"\b(\d{4})-(\d{1,2})(?:-(\d{1,2}))?\b")
+_DIGITS = re.compile(r"\b(\d{4})([-/.])(\d{1,2})(?:\2(\d{1,2}))?\b")
+_YEAR_LAST = re.compile(r"\b(\d{1,2})([./-])(\d{1,2})\2(\d{4})\b")
+"""Day and month in either order, but the day first where points stand between them."""
 _YEAR = re.compile(r"\b(19\d\d|20\d\d)\b")
 _LEADS = re.compile(
     r"\b(?:in|of|on|since|during|until|till|by|from|before|after|around|this|last|next|early|late"
@@ -63,11 +65,20 @@ class NamedDate:
 def dates_named(question: str) -> list[NamedDate]:
     """Return the dates that a question names: those in digits, else in words, else bare years."""
     found = [
-        NamedDate(int(each[1]), int(each[2]), int(each[3]) if each[3] else None)
+        NamedDate(int(each[1]), int(each[3]), int(each[4]) if each[4] else None)
         for each in _DIGITS.finditer(question)
     ]
+    found += [date for each in _YEAR_LAST.finditer(question) for date in _year_last(each)]
     found = found or [each for match in _WORDED.finditer(question) if (each := _worded(match))]
     return found or [NamedDate(int(each[1]), None, None) for each in _YEAR.finditer(question)]
+
+
+def _year_last(match: re.Match[str]) -> Iterator[NamedDate]:
+    first, second, year = int(match[1]), int(match[3]), int(match[4])
+    # Where one order names no day, as 5/31 read day first, nothing is found for it.
+    yield NamedDate(year, second, first)
+    if match[2] != "." and first != second:
+        yield NamedDate(year, first, second)
 
 
 def _worded(match: re.Match[str]) -> NamedDate | None:

@@ -126,6 +126,13 @@ test("dates are read as people write them", () => {
     { month: 2, day: 30, year: 2024 },
     { month: 13, year: 2024 },
   ]);
+  expect(datesNamed("7/5/2023, 7.5.2023 or 7-May-2023")).toEqual([
+    { month: 5, day: 7, year: 2023 },
+    { month: 7, day: 5, year: 2023 },
+    { month: 5, day: 7, year: 2023 },
+  ]);
+  expect(datesNamed("7-May-2023, 2023/5")).toEqual([{ month: 5, year: 2023 }]);
+  expect(datesNamed("7-May-2023")).toEqual([{ month: 5, day: 7, year: 2023 }]);
   expect(datesNamed("back in 1999")).toEqual([{ year: 1999 }]);
   expect(spansOf({ month: 2, day: 30 }, [2024])).toEqual([]);
   expect(spansOf({ month: 13 }, [2024])).toEqual([]);
@@ -148,6 +155,8 @@ test("a word too long for the index is found by its beginning", async () => {
   await say(deployment, [message("a", 0, { text: `key ${word}` })]);
   expect(await found(deployment, word)).toEqual(["a"]);
   expect(indexedText("ქართული".repeat(6))).toBe("ქართულიქარ");
+  expect(indexedText("猫咪 ガ Café")).toBe("猫 咪 猫咪 ガ cafe");
+  expect(tellingWords("北京烤鸭 猫 ΣΚΎΛΟΣ")).toEqual(["北京", "京烤", "烤鸭", "猫", "σκυλος"]);
 });
 
 test("a query is its telling words, of which the longest fifteen are searched for", () => {

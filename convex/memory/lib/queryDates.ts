@@ -1,4 +1,4 @@
-/** Dates that a question names: "on 7 May 2023", "in June", "2023-05-07". */
+/** Dates that a question names: "on 7 May 2023", "in June", "2023-05-07", "7/5/2023". */
 
 const DAY_MS = 86_400_000;
 const NAMES =
@@ -12,11 +12,13 @@ const MONTH = [...MONTHS.keys()].sort((left, right) => right.length - left.lengt
 const ORDINAL = String.raw`(\d{1,2})(?:st|nd|rd|th)?`;
 /** A month, with a day before or behind it, and a year, where there are any. */
 const WORDED = new RegExp(
-  String.raw`\b(?:${ORDINAL}\s+(?:of\s+)?)?(${MONTH})\b\.?(?:\s+${ORDINAL}\b(?!\d))?` +
-    String.raw`(?:,?\s+(?:of\s+)?(\d{4})\b)?`,
+  String.raw`\b(?:${ORDINAL}[\s-]+(?:of\s+)?)?(${MONTH})\b\.?(?:[\s-]+${ORDINAL}\b(?!\d))?` +
+    String.raw`(?:,?[\s-]+(?:of\s+)?(\d{4})\b)?`,
   "gi",
 );
-const DIGITS = /\b(\d{4})-(\d{1,2})(?:-(\d{1,2}))?\b/g;
+const DIGITS = /\b(\d{4})([-/.])(\d{1,2})(?:\2(\d{1,2}))?\b/g;
+/** Day and month in either order, but the day first where points stand between them. */
+const YEAR_LAST = /\b(\d{1,2})([./-])(\d{1,2})\2(\d{4})\b/g;
 const YEAR = /\b(19\d\d|20\d\d)\b/g;
 const LEADS = new RegExp(
   String.raw`\b(?:in|of|on|since|during|until|till|by|from|before|after|around|this|last|next|` +
@@ -34,13 +36,21 @@ export type Span = { readonly begins: number; readonly ends: number };
 
 /** The dates that a question names: those in digits, else in words, else bare years. */
 export function datesNamed(question: string): NamedDate[] {
-  const digits = [...question.matchAll(DIGITS)].map(([, year, month, day]) =>
+  const digits = [...question.matchAll(DIGITS)].map(([, year, , month, day]) =>
     dateOf(year, Number(month), day),
   );
+  digits.push(...[...question.matchAll(YEAR_LAST)].flatMap(yearLast));
   if (digits.length > 0) return digits;
   const worded = [...question.matchAll(WORDED)].flatMap(inWords);
   if (worded.length > 0) return worded;
   return [...question.matchAll(YEAR)].map(([, year]) => ({ year: Number(year) }));
+}
+
+function yearLast([, first, mark, second, year]: RegExpMatchArray): NamedDate[] {
+  const dayFirst = dateOf(year, Number(second), first);
+  // Where one order names no day, as 5/31 read day first, nothing is found for it.
+  if (mark === "." || first === second) return [dayFirst];
+  return [dayFirst, dateOf(year, Number(first), second)];
 }
 
 function inWords(match: RegExpMatchArray): NamedDate[] {
