@@ -4,11 +4,34 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import Final
 
 import pytest
 from sse_starlette.sse import AppStatus
 
 from convex_memory.embedded import database_file
+
+LONG: Final = (
+    "packaging/",
+    "library/test_vector_",
+    "application/test_cross_client.py",
+    "application/test_durability.py",
+    "application/test_meaning.py",
+    "application/test_cli.py",
+    "application/test_backup.py",
+    "application/test_folder_faults.py",
+)
+"""Where files begin that take long with few tests, as those do that start processes."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that one worker does not end long after the others."""
+
+    def place(item: pytest.Item) -> int:
+        file = item.nodeid.partition("::")[0].partition("tests/")[2]
+        return next((at for at, name in enumerate(LONG) if file.startswith(name)), len(LONG))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(autouse=True)
