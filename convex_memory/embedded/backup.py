@@ -123,7 +123,7 @@ def put_back(source: Path, database: Path, *, on_progress: OnProgress) -> PutBac
             f"{source} is damaged ({{flaw}}); nothing was changed. {_ANOTHER}",
         )
         database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
         present = _alone(database)
         if present is None:
             was_there = database.exists()
