@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         EmbedderRefused,
         EmbedderUnavailable,
         EmbedderUnreachable,
+        Forbidden,
         FunctionError,
         FunctionNotDeployed,
         InvalidArgument,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from convex_memory.recall import Recall, Recalled, RecalledMessage
     from convex_memory.records import Message, Resource, Thread
     from convex_memory.remote import RemoteDeployment
+    from convex_memory.scoped import ScopedDeployment
     from convex_memory.store import ConvexStore
     from convex_memory.values import Value
     from convex_memory.vector import ConvexVector
@@ -67,6 +69,7 @@ _HOMES = {
         "EmbedderRefused",
         "EmbedderUnavailable",
         "EmbedderUnreachable",
+        "Forbidden",
         "FunctionError",
         "FunctionNotDeployed",
         "InvalidArgument",
@@ -83,6 +86,7 @@ _HOMES = {
     "recall": ("Recall", "Recalled", "RecalledMessage"),
     "records": ("Message", "Resource", "Thread"),
     "remote": ("RemoteDeployment",),
+    "scoped": ("ScopedDeployment",),
     "store": ("ConvexStore",),
     "values": ("Value",),
     "vector": ("ConvexVector",),
@@ -95,6 +99,7 @@ __all__ = [
     "EmbeddedDeployment",
     "Kind",
     "RemoteDeployment",
+    "ScopedDeployment",
     "Value",
     # Adapters
     "ConvexNativeVector",
@@ -127,6 +132,7 @@ __all__ = [
     "EmbedderRefused",
     "EmbedderUnavailable",
     "EmbedderUnreachable",
+    "Forbidden",
     "FunctionError",
     "FunctionNotDeployed",
     "InvalidArgument",

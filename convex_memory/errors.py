@@ -19,6 +19,7 @@
         │   └── DimensionMismatch
         ├── NotFound
         ├── Conflict
+        ├── Forbidden
         └── LimitExceeded
 
 Each class has a `code`, the same string on the wire (`errorData.code`) and in tool answers,
@@ -163,6 +164,12 @@ class Conflict(FunctionError):
     code = "conflict"
 
 
+class Forbidden(FunctionError):
+    """Callers of this kind may not run this function."""
+
+    code = "forbidden"
+
+
 class LimitExceeded(FunctionError):
     """A platform limit would be passed."""
 
@@ -177,6 +184,7 @@ FUNCTION_ERRORS: Mapping[str, type[FunctionError]] = {
         DimensionMismatch,
         NotFound,
         Conflict,
+        Forbidden,
         LimitExceeded,
     )
 }

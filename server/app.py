@@ -34,7 +34,7 @@ from mcp.types import (
 
 from convex_memory.errors import ConvexMemoryError, DeploymentError
 from server.auth import current_principal
-from server.auth.scopes import scope_of, why_not
+from server.auth.scopes import ScopeCheck, scope_of, why_not
 from server.settings import APPLICATION, NOTIFY, Settings
 from server.shared import Callers, Shared, open_shared
 from server.subscriptions import Subscriptions
@@ -106,7 +106,7 @@ def create_server(settings: Settings, shared: Shared | None = None) -> Server[Ca
 
         return await tool.call(params.arguments or {}, context.lifespan_context.current(), progress)
 
-    return Server(
+    server = Server(
         APPLICATION,
         title="Convex Memory",
         version=application_version(),
@@ -132,6 +132,8 @@ def create_server(settings: Settings, shared: Shared | None = None) -> Server[Ca
         on_subscribe_resource=_subscribe if tells else None,
         on_unsubscribe_resource=_unsubscribe if tells else None,
     )
+    server.middleware.append(ScopeCheck())
+    return server
 
 
 def _why_unknown(name: str, published: Mapping[str, MemoryTool]) -> str:

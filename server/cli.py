@@ -176,8 +176,9 @@ def _stdio(parsed: argparse.Namespace) -> int:
 def _serve(parsed: argparse.Namespace) -> int:
     import anyio
 
+    from convex_memory.scoped import require_gate
     from server.app import create_server
-    from server.auth.access import HOW_TO_OPEN, open_access
+    from server.auth.access import HOW_TO_OPEN, for_principals, left_out, open_access
     from server.log import log_to_stderr
     from server.settings import Settings
     from server.shared import open_shared
@@ -193,10 +194,14 @@ def _serve(parsed: argparse.Namespace) -> int:
         _say(f"MCP at {url}{streamable_http.MCP_PATH}")
         if access is None:
             _say(f"Nobody is asked who they are, so this machine alone is served. {HOW_TO_OPEN}")
+        elif (lacking := left_out(settings)) is not None:
+            _say(lacking)
 
     async def run() -> None:
         async with open_shared(settings) as shared:
-            server = create_server(settings, shared)
+            if access is not None:
+                await require_gate(shared.capabilities)
+            server = create_server(settings if access is None else for_principals(settings), shared)
             if parsed.conformance_fixtures:
                 from server.conformance.installing import install
 

@@ -326,6 +326,8 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "OPENAI_BASE_URL": ("openai_base_url", _text),
     "MEMORY_DEPLOYMENT_KEY": ("deployment_key", SecretStr),
     "MEMORY_HTTP_TOKENS": ("http_tokens", SecretStr),
+    "MEMORY_OAUTH_ISSUER": ("oauth_issuer", _issuer),
+    "MEMORY_OAUTH_AUDIENCE": ("oauth_audience", _audience),
     "MEMORY_SCHEDULE_ACTION": ("schedule_action", _schedule_action),
     "MEMORY_SCHEDULE_POLL_MS": ("schedule_poll_ms", _whole(10)),
     "MEMORY_LOG_LEVEL": ("log_level", _level),

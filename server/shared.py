@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from convex_memory.cache import ConvexServerCache
@@ -20,6 +20,7 @@ from convex_memory.embedders.opening import open_embedder
 from convex_memory.indexing import POLL_MS_DEFAULT, POLL_MS_REMOTE, EmbeddingRunner
 from convex_memory.native_vector import ConvexNativeVector, NativeIndex
 from convex_memory.recall import Recall
+from convex_memory.scoped import ScopedDeployment
 from convex_memory.store import ConvexStore
 from convex_memory.text_vectors import TextVectors
 from convex_memory.vector import ConvexVector
@@ -72,7 +73,7 @@ class Callers:
             return self._own
         adapters = self._of_principals.get(principal.id)
         if adapters is None:
-            adapters = adapters_over(self.shared, self._settings, principal.id)
+            adapters = adapters_of(self.shared, self._settings, principal.id)
             self._of_principals[principal.id] = adapters
             if len(self._of_principals) > PRINCIPALS_KEPT_MAX:
                 self._of_principals.popitem(last=False)
@@ -119,6 +120,16 @@ def shared_over(
     capabilities = Capabilities(deployment)
     indexing = _indexing(deployment, capabilities, settings)
     return Shared(deployment, capabilities, indexing, subscriptions)
+
+
+def adapters_of(shared: Shared, settings: Settings, principal: str) -> Adapters:
+    """Return the adapters of a principal: they see and change nothing that is not theirs.
+
+    Tables that the settings map as indexes have no owner, so principals have none of them.
+    """
+    alone = settings.model_copy(update={"native_indexes": {}})
+    deployment = ScopedDeployment(shared.deployment, principal)
+    return adapters_over(replace(shared, deployment=deployment), alone, principal)
 
 
 def adapters_over(shared: Shared, settings: Settings, resource_id: str) -> Adapters:

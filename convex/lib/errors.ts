@@ -14,6 +14,7 @@ export type RefusalCode =
   | "dimension_mismatch"
   | "not_found"
   | "conflict"
+  | "forbidden"
   | "limit_exceeded";
 
 /** What a refusal carries. */
@@ -57,6 +58,16 @@ export function notFound(message: string): Refusal {
 /** The refusal of what contradicts what is stored. */
 export function conflict(message: string, details?: Record<string, Value>): Refusal {
   return refusal("conflict", message, details);
+}
+
+/** The refusal of what callers of this kind may not do. */
+export function forbidden(message: string): Refusal {
+  return refusal("forbidden", message);
+}
+
+/** A refusal in other words. */
+export function refusedAnew({ data }: Refusal, message: string): Refusal {
+  return refusal(data.code, message, data.details);
 }
 
 /** The refusal of what would pass a limit of the platform. */

@@ -98,9 +98,11 @@ export const messages = internalQuery({
   },
 });
 
-const DESCRIBE = makeFunctionReference<"query", { embedder: string }, Described>(
-  "memory/searchRows:describe",
-);
+const DESCRIBE = makeFunctionReference<
+  "query",
+  { embedder: string; resourceId: string | null },
+  Described
+>("memory/searchRows:describe");
 
 /** Return the messages whose vectors are most similar to one, and how similar others are. */
 export const semantic = internalAction({
@@ -124,7 +126,9 @@ export const semantic = internalAction({
   }),
   handler: async (ctx, args) => {
     const limit = whole(args.limit, "limit", 1, VECTOR_RESULTS_MAX);
-    const index = await ctx.runQuery(DESCRIBE, { embedder: text(args.embedder, "embedder") });
+    const resourceId = optionalText(args.resourceId, "resourceId") ?? null;
+    const embedder = text(args.embedder, "embedder");
+    const index = await ctx.runQuery(DESCRIBE, { embedder, resourceId });
     const vector = vectorFor(args.vector, "vector", index);
     const ids = args.ids ?? [];
     if (ids.length > VECTOR_RESULTS_MAX) {
@@ -135,7 +139,7 @@ export const semantic = internalAction({
       vector,
       limit,
       filter: vectorFilter(args),
-      resourceId: optionalText(args.resourceId, "resourceId") ?? null,
+      resourceId,
       metadata: metadataIn(args.metadata as Value | undefined),
     });
     const scores = await scoresOf(ctx, { indexName: index.indexName, vector, ids });

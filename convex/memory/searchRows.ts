@@ -6,7 +6,7 @@ import { conflict } from "../lib/errors";
 import { vAny } from "./lib/arguments";
 import { cosineTo } from "./lib/cosine";
 import { countOf, keys } from "./lib/counts";
-import { countWaiting, messageBinding, staleUpTo } from "./lib/embeddingQueue";
+import { countWaiting, countWaitingOf, messageBinding, staleUpTo } from "./lib/embeddingQueue";
 import { hasMetadata, metadataIn } from "./lib/messageConditions";
 import { vectorsGoneUpTo } from "./lib/removals";
 import { findMessage, PAGE_BYTES_MAX } from "./lib/rows";
@@ -18,14 +18,14 @@ import { findVector } from "./lib/vectorIndexes";
  * @throws `conflict` when messages are not embedded by this embedder.
  */
 export const describe = internalQuery({
-  args: { embedder: v.string() },
+  args: { embedder: v.string(), resourceId: v.union(v.string(), v.null()) },
   returns: v.object({
     indexName: v.string(),
     dimension: v.number(),
     count: v.number(),
     pending: v.number(),
   }),
-  handler: async (ctx, { embedder }) => {
+  handler: async (ctx, { embedder, resourceId }) => {
     const documents = new Documents(ctx.db);
     const bound = await messageBinding(documents);
     if (bound?.embedder !== embedder) {
@@ -33,7 +33,10 @@ export const describe = internalQuery({
     }
     const { indexName, dimension } = bound;
     const count = await countOf(documents, keys.vectorsIn(indexName));
-    const pending = await countWaiting(documents, indexName);
+    const pending =
+      resourceId === null
+        ? await countWaiting(documents, indexName)
+        : await countWaitingOf(documents, indexName, resourceId);
     return { indexName, dimension, count, pending };
   },
 });

@@ -27,6 +27,7 @@ import { boundForUpsert, putVector, textFor } from "./lib/textVectors";
 import {
   findIndex,
   findVector,
+  indexesIn,
   indexNamed,
   indexNameOf,
   indexOfDimension,
@@ -84,16 +85,17 @@ export const describe = internalQuery({
   },
 });
 
-/** Return every index, oldest first. */
+/** Return every index, or those of one name space, oldest first. */
 export const list = internalQuery({
-  args: {},
+  args: { namespace: vText },
   returns: v.object({
     indexes: v.array(
       v.object({ indexName: v.string(), dimension: v.number(), metric: v.string() }),
     ),
   }),
-  handler: async (ctx) => {
-    const rows = await new Documents(ctx.db).take("mastra_vector_indexes", {}, VECTOR_INDEXES_MAX);
+  handler: async (ctx, args) => {
+    const within = optionalText(args.namespace, "namespace");
+    const rows = await indexesIn(new Documents(ctx.db), within, VECTOR_INDEXES_MAX);
     return {
       indexes: rows.map(({ indexName, dimension, metric }) => ({ indexName, dimension, metric })),
     };

@@ -21,6 +21,9 @@ from convex_memory.embedded.tables import MESSAGES, VECTORS
 if TYPE_CHECKING:
     from convex_memory.embedded.documents import Documents, Row
 
+COUNTED_MAX: Final = 10_000
+"""Waiting texts that are looked at to count those of one resource."""
+
 SCHEMA: Final = (
     "CREATE TABLE bound_indexes (name TEXT PRIMARY KEY, embedder TEXT NOT NULL, "
     "dimension INTEGER NOT NULL, of_messages INTEGER NOT NULL, after INTEGER NOT NULL) "
@@ -205,11 +208,21 @@ def settle(connection: sqlite3.Connection, ticket: int) -> Waiting | None:
     return Waiting(*row)
 
 
-def waiting(connection: sqlite3.Connection, index_name: str) -> int:
-    """Count the texts of an index that wait."""
-    row = connection.execute(
-        "SELECT count(*) FROM embedding_queue WHERE index_name = ?", (index_name,)
-    ).fetchone()
+def waiting(connection: sqlite3.Connection, index_name: str, resource: str | None = None) -> int:
+    """Count the texts of an index that wait, or the messages of one resource that do.
+
+    Of a resource's it counts those among the newest `COUNTED_MAX` that wait.
+    """
+    if resource is None:
+        sql = "SELECT count(*) FROM embedding_queue WHERE index_name = ?"
+        row = connection.execute(sql, (index_name,)).fetchone()
+    else:
+        row = connection.execute(
+            "SELECT count(*) FROM (SELECT message FROM embedding_queue WHERE index_name = ? "
+            f"ORDER BY position DESC LIMIT {COUNTED_MAX}) q "
+            f"JOIN {MESSAGES.name} m ON m._sequence = q.message WHERE m.resourceId = ?",
+            (index_name, resource),
+        ).fetchone()
     return int(row[0])
 
 

@@ -13,7 +13,10 @@ from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from starlette.datastructures import Headers
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from convex_memory.limits import REQUEST_BODY_BYTES_MAX
+from server.auth.principal import SCOPES
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +55,7 @@ class Door:
         app: What is behind the door.
         path: The path that is guarded; others pass.
         verifiers: Asked in this order; the first that knows a token decides.
+        scope_of: Tells which scope a request needs, by its method and the tool that it calls.
         metadata_url: Where a client learns which issuer to ask for a token.
     """
 
@@ -61,15 +65,17 @@ class Door:
         *,
         path: str,
         verifiers: Sequence[Verifier],
+        scope_of: Callable[[str, str | None], str],
         metadata_url: str | None = None,
     ) -> None:
         self._app = app
         self._path = path
         self._verifiers = tuple(verifiers)
+        self._scope_of = scope_of
         self._metadata_url = metadata_url
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401 or 503, or let the request through."""
+        """Answer 401, 403 or 503, or let the request through."""
         if scope["type"] != "http" or scope["path"].rstrip("/") != self._path:
             await self._app(scope, receive, send)
             return
@@ -88,7 +94,32 @@ class Door:
                 scope, receive, send
             )
             return
+        if not set(SCOPES) <= set(access.scopes):
+            # Who may do everything is not asked what it is; nobody else waits for that.
+            read, receive = await _read_ahead(receive)
+            needed = self._needed(read)
+            if needed is not None and needed not in access.scopes:
+                await self._lacking(needed, access)(scope, receive, send)
+                return
         await self._admit(access, scope, receive, send)
+
+    def _needed(self, body: bytes) -> str | None:
+        """Return the scope a request needs, or None when it is not one that can be read."""
+        try:
+            request = json.loads(body)
+        except (ValueError, RecursionError):
+            return None
+        method = request.get("method") if isinstance(request, dict) else None
+        if not isinstance(method, str):
+            return None
+        params = request.get("params")
+        name = params.get("name") if isinstance(params, dict) else None
+        return self._scope_of(method, name if isinstance(name, str) else None)
+
+    def _lacking(self, needed: str, access: AccessToken) -> Response:
+        wanted = [scope for scope in SCOPES if scope == needed or scope in access.scopes]
+        why = f"This needs the scope {needed}."
+        return self._refuse(403, "insufficient_scope", why, wanted)
 
     async def _admit(self, access: AccessToken, scope: Scope, receive: Receive, send: Send) -> None:
         user = AuthenticatedUser(access)
@@ -114,9 +145,19 @@ class Door:
             raise undecided
         return None
 
-    def _refuse(self, status: int, error: str | None = None, why: str | None = None) -> Response:
-        challenge = {"error": error, "error_description": why}
-        challenge["resource_metadata"] = self._metadata_url
+    def _refuse(
+        self,
+        status: int,
+        error: str | None = None,
+        why: str | None = None,
+        scopes: Sequence[str] = SCOPES,
+    ) -> Response:
+        challenge = {
+            "error": error,
+            "error_description": why,
+            "scope": " ".join(scopes),
+            "resource_metadata": self._metadata_url,
+        }
         shown = ", ".join(f'{name}="{value}"' for name, value in challenge.items() if value)
         return Response(
             json.dumps({"error": error or "unauthorized", "error_description": why or _WITHOUT}),
@@ -136,6 +177,28 @@ def bearer_token(headers: Headers) -> str | None:
         return None
     scheme, _, token = given[0].partition(" ")
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+
+
+async def _read_ahead(receive: Receive) -> tuple[bytes, Receive]:
+    """Return a request's body, and a `receive` that gives all of it again.
+
+    Of one that is longer than a call may be no more is read: whoever comes next refuses it.
+    """
+    read: list[Message] = []
+    body = b""
+    while len(body) <= REQUEST_BODY_BYTES_MAX:
+        message = await receive()
+        read.append(message)
+        body += message.get("body", b"")
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            break
+    again = iter(read)
+
+    async def replay() -> Message:
+        message = next(again, None)
+        return await receive() if message is None else message
+
+    return body, replay
 
 
 def _unavailable() -> Response:

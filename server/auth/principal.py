@@ -11,12 +11,9 @@ from typing import Final
 
 from mcp.server.auth.middleware.auth_context import get_access_token
 
-from convex_memory.limits import MESSAGE_ID_CHARS_MAX
-
 READ: Final = "memory:read"
 WRITE: Final = "memory:write"
 SCOPES: Final = (READ, WRITE)
-PRINCIPAL_RULE: Final = f"A principal has 1 to {MESSAGE_ID_CHARS_MAX} printable characters."
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +27,6 @@ class Principal:
 
     id: str
     scopes: frozenset[str]
-
-
-def may_be_principal(name: str) -> bool:
-    """Whether a name can be that of a principal, which is a resource of the store."""
-    return 0 < len(name) <= MESSAGE_ID_CHARS_MAX and name.isprintable() and name == name.strip()
 
 
 def current_principal() -> Principal | None:

@@ -16,7 +16,8 @@ from typing import Final
 from mcp.server.auth.provider import AccessToken
 
 from convex_memory.errors import ConfigurationError
-from server.auth.principal import PRINCIPAL_RULE, READ, SCOPES, may_be_principal
+from convex_memory.principals import PRINCIPAL_RULE, may_be_principal
+from server.auth.principal import READ, SCOPES
 
 logger = logging.getLogger(__name__)
 

@@ -45,7 +45,8 @@ def check_loopback(host: str) -> None:
         raise ConfigurationError(
             f"serve listens on loopback only: {host!r} could be reached by others, and this "
             "server does not ask callers who they are. Set MEMORY_HTTP_TOKENS (`convex-memory "
-            "token NAME` makes an entry) to open it, or use --host 127.0.0.1."
+            "token NAME` makes an entry), or MEMORY_OAUTH_ISSUER and MEMORY_OAUTH_AUDIENCE, to "
+            "open it; or use --host 127.0.0.1."
         )
 
 

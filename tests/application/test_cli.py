@@ -17,9 +17,11 @@ from typing import IO
 import httpx2
 import pytest
 from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 
+from server.auth.tokens import line_for
 from server.cli import main
-from tests.application.connections import FOLDER, ROOT, connected, settings_in
+from tests.application.connections import FOLDER, ROOT, Caller, connected, settings_in
 
 START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 20
@@ -219,6 +221,42 @@ def test_serve_answers_mcp_and_health_until_it_is_told_to_stop() -> None:
         assert "this machine alone" in sentence
         assert "MEMORY_HTTP_TOKENS" in sentence
         assert process.stdout.read() == ""
+
+
+def test_serve_lets_in_who_shows_a_token_wherever_it_listens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = tmp_path / "tokens"
+    entries = {name: line_for(name).partition("=")[2] for name in ("mara", "jo")}
+    tokens.write_text("".join(f"{name}={token}\n" for name, token in entries.items()))
+    tokens.chmod(0o600)
+
+    async def use(url: str, token: str, content: str | None) -> int:
+        headers = {"Authorization": f"Bearer {token}"}
+        async with (
+            httpx2.AsyncClient(headers=headers, timeout=30) as wire,
+            Client(streamable_http_client(url, http_client=wire)) as client,
+        ):
+            caller = Caller(client)
+            if content is not None:
+                await caller.save("t", content)
+            return len((await caller.call("list_threads"))["threads"])
+
+    monkeypatch.setenv("MEMORY_HTTP_TOKENS", str(tokens))
+    monkeypatch.setenv("MEMORY_TOOLSETS", "memory,schedules")
+    with running("serve", "--host", "0.0.0.0", "--port", "0") as (process, said):
+        match = re.fullmatch(r"MCP at http://0\.0\.0\.0:(\d+)/mcp\n", said.readline())
+        assert match is not None
+        assert "the toolsets schedules: what is in them has no owner" in said.readline()
+        url = f"http://127.0.0.1:{match[1]}/mcp"
+        assert httpx2.post(url, json={}).status_code == 401
+        assert asyncio.run(use(url, entries["mara"], "x")) == 1
+        assert asyncio.run(use(url, entries["jo"], None)) == 0
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(STOP_TIMEOUT_S) == 0
+        assert process.stdout is not None
+        rest = process.stdout.read() + said.read()
+        assert not any(token in rest for token in entries.values())
 
 
 def test_the_deployment_says_where_its_key_is_and_keeps_it_private(tmp_path: Path) -> None:

@@ -88,7 +88,12 @@ def test_an_empty_variable_counts_as_absent(variable: str) -> None:
 
 
 def test_secrets_never_show() -> None:
-    settings = read(CONVEX_URL=URL, CONVEX_ADMIN_KEY=KEY, MEMORY_DEPLOYMENT_KEY=KEY)
+    settings = read(
+        CONVEX_URL=URL,
+        CONVEX_ADMIN_KEY=KEY,
+        MEMORY_DEPLOYMENT_KEY=KEY,
+        MEMORY_HTTP_TOKENS=f"alice={KEY}",
+    )
     assert KEY not in repr(settings)
     assert KEY not in str(settings)
     assert KEY not in settings.model_dump_json()
@@ -141,6 +146,22 @@ def test_secrets_never_show() -> None:
         (
             {"MEMORY_EMBEDDER": "openai:m", "OPENAI_BASE_URL": "localhost:11434"},
             ("OPENAI_BASE_URL must be http://",),
+        ),
+        (
+            {"MEMORY_OAUTH_ISSUER": "https://as.example"},
+            ("MEMORY_OAUTH_ISSUER is set", "MEMORY_OAUTH_AUDIENCE is not", "/mcp"),
+        ),
+        (
+            {"MEMORY_OAUTH_ISSUER": "http://as.example", "MEMORY_OAUTH_AUDIENCE": "https://m/mcp"},
+            ("MEMORY_OAUTH_ISSUER must be the https address",),
+        ),
+        (
+            {"MEMORY_OAUTH_ISSUER": "https://as/?x", "MEMORY_OAUTH_AUDIENCE": "https://m/mcp"},
+            ("MEMORY_OAUTH_ISSUER", "without ?"),
+        ),
+        (
+            {"MEMORY_OAUTH_ISSUER": "https://as", "MEMORY_OAUTH_AUDIENCE": "memory"},
+            ("MEMORY_OAUTH_AUDIENCE must be the public address",),
         ),
         ({"MEMORY_LOG_LEVEL": "LOUD"}, ("MEMORY_LOG_LEVEL", "DEBUG, INFO, WARNING, ERROR")),
     ],

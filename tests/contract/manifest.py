@@ -13,6 +13,7 @@ from tests.contract import (
     requirements_domains_b,
     requirements_embeddings,
     requirements_forgetting,
+    requirements_principals,
     requirements_scheduling,
     requirements_store,
     requirements_transfer,
@@ -62,6 +63,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = excluding(
         **requirements_transfer.REQUIREMENTS,
         **requirements_forgetting.REQUIREMENTS,
         **requirements_embeddings.REQUIREMENTS,
+        **requirements_principals.REQUIREMENTS,
     },
     EXCLUSIONS,
 )

@@ -8,6 +8,7 @@
  */
 import type { Doc, Id } from "../../_generated/dataModel";
 import type { Documents } from "../../lib/documents";
+import { READ_BYTES_MAX } from "../../lib/limits";
 import { countOf, keys } from "./counts";
 import type { FollowedDocuments } from "./followed";
 import { dueMessages } from "./notes";
@@ -24,6 +25,9 @@ type Vector = Doc<"mastra_vectors">;
 const RETIRED_MAX = 32;
 /** Indexes of one embedder that one call looks at. */
 const BOUND_MAX = 200;
+/** Waiting texts that are looked at to count those of one resource. */
+const COUNTED_MAX = 250;
+const COUNTED_BYTES_MAX = READ_BYTES_MAX >> 1;
 
 // --- Bindings
 
@@ -136,6 +140,24 @@ export async function countWaiting(documents: Documents, indexName: string): Pro
   for (const id of await dueMessages(documents)) {
     const row = await waitingRow(documents, indexName, id);
     if (row?.messageId !== undefined) count -= 1;
+  }
+  return count;
+}
+
+/** How many messages of a resource wait, among the newest `COUNTED_MAX` of an index that do. */
+export async function countWaitingOf(
+  documents: Documents,
+  indexName: string,
+  resourceId: string,
+): Promise<number> {
+  const range = { index: "by_claim", equals: [indexName], descending: true };
+  const expired = new Set(await dueMessages(documents));
+  const start = documents.bytesRead;
+  let count = 0;
+  for (const { messageId } of await documents.take("memory_embedding_queue", range, COUNTED_MAX)) {
+    if (documents.bytesRead - start > COUNTED_BYTES_MAX) break;
+    const message = messageId && (await documents.get("mastra_messages", messageId));
+    if (message?.resourceId === resourceId && !expired.has(message.id)) count += 1;
   }
   return count;
 }

@@ -10,6 +10,7 @@ import { isFiniteVector, isObject, type UncheckedObject } from "../../lib/values
 import { text } from "./arguments";
 import type { FollowedDocuments } from "./followed";
 import { nativeTable } from "./nativeVectors";
+import { namespaceIn } from "./principals";
 
 /** Indexes that a refusal names. */
 const CHOICES_MAX = 20;
@@ -51,12 +52,35 @@ export async function indexNamed(documents: Documents, indexName: string): Promi
   const name = indexNameOf(indexName);
   const row = await findIndex(documents, name);
   if (row !== null) return row;
-  const there = await documents.take("mastra_vector_indexes", {}, CHOICES_MAX);
+  // Of a name space no other hears: its own are named, and outside of all those outside.
+  const there = await indexesIn(documents, namespaceIn(name), CHOICES_MAX);
   const choices =
     there.length > 0
       ? `the indexes are ${there.map((each) => each.indexName).join(", ")}`
       : "there are none yet";
   throw notFound(`There is no index ${quoted(name)}; ${choices}. Create it first.`);
+}
+
+/**
+ * The indexes of a name space, those outside of all (empty), or all (undefined), oldest first.
+ */
+export async function indexesIn(
+  documents: Documents,
+  namespace: string | undefined,
+  most: number,
+): Promise<VectorIndex[]> {
+  if (namespace === undefined) return await documents.take("mastra_vector_indexes", {}, most);
+  // A name space ends in a colon; in the order of the index, what has it ends before `;`.
+  const range =
+    namespace === ""
+      ? {}
+      : { index: "by_name", equals: [], gte: namespace, lt: `${namespace.slice(0, -1)};` };
+  const found: VectorIndex[] = [];
+  for await (const row of documents.scan("mastra_vector_indexes", range)) {
+    if (namespaceIn(row.indexName) === namespace) found.push(row);
+    if (found.length >= most) break;
+  }
+  return found.sort((left, right) => left._creationTime - right._creationTime);
 }
 
 /**

@@ -108,7 +108,7 @@ def semantic(documents: Documents, args: Args) -> Value:
         "hits": hits,
         "scores": [list(pair) for pair in similarities(documents, bound, vector, ids)],
         "exhausted": len(hits) < limit,
-        "pending": embedding_queue.waiting(documents.connection, bound.name),
+        "pending": embedding_queue.waiting(documents.connection, bound.name, scope_of(args)),
     }
 
 

@@ -7,6 +7,7 @@ Mastra app's `ConvexVector` sees the same ones.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from convex_memory.embedded import embedding_queue
@@ -47,9 +48,12 @@ from convex_memory.limits import (
     VECTOR_RESULTS_MAX,
     VECTOR_UPSERT_BATCH,
 )
+from convex_memory.principals import namespace_in
 from convex_memory.values import FiniteFloats, Value
 
 _METRIC: Final = "cosine"
+CHOICES_MAX: Final = 20
+"""Indexes that a refusal names."""
 REMOVE_BATCH_ROWS: Final = 2000
 """Vectors one `remove` call deletes."""
 
@@ -104,12 +108,13 @@ def describe(documents: Documents, args: Args) -> Value:
 
 
 def list_indexes(documents: Documents, args: Args) -> Value:
-    """Return every index, oldest first."""
-    allow_only(args)
+    """Return every index, or those of one name space, oldest first."""
+    allow_only(args, "namespace")
+    within = text_argument(args, "namespace", optional=True)
     return {
         "indexes": [
             {name: row.fields[name] for name in ("indexName", "dimension", "metric")}
-            for row in documents.scan(VECTOR_INDEXES, {})
+            for row in _indexes(documents, within)
         ]
     }
 
@@ -405,10 +410,24 @@ def _index(documents: Documents, args: Args) -> Record:
     name = _name(args)
     row = documents.first(VECTOR_INDEXES, indexName=name)
     if row is None:
-        there = [each.fields["indexName"] for each in documents.scan(VECTOR_INDEXES, {}, limit=20)]
+        # Of a name space no other hears: its own are named, and outside of all those outside.
+        found = islice(_indexes(documents, namespace_in(name)), CHOICES_MAX)
+        there = [each.fields["indexName"] for each in found]
         choices = f"the indexes are {', '.join(there)}" if there else "there are none yet"
         raise NotFound(f"There is no index {name!a}; {choices}. Create it first.")
     return {**row.fields, "dimension": int(row.fields["dimension"])}
+
+
+def _indexes(documents: Documents, namespace: str | None) -> Iterator[Row]:
+    """Yield the indexes of a name space, those outside of all (empty), or all (None)."""
+    if namespace:
+        # A name space ends in a colon; in the order of the index, what has it ends before `;`.
+        where, bound = '"indexName" >= ? AND "indexName" < ?', [namespace, f"{namespace[:-1]};"]
+        yield from documents.scan(VECTOR_INDEXES, {}, where=where, bound=bound)
+        return
+    for row in documents.scan(VECTOR_INDEXES, {}):
+        if namespace is None or not namespace_in(row.fields["indexName"]):
+            yield row
 
 
 def vector_argument(values: Any, what: str, index: Record) -> FiniteFloats:
