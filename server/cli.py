@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from convex_memory.errors import ConvexMemoryError
+from convex_memory.errors import ConvexMemoryError, DeploymentError
 
 DESCRIPTION: Final = (
     "The memory that AI assistants share: an MCP server over one local folder, or over Convex. "
@@ -199,8 +199,12 @@ def _serve(parsed: argparse.Namespace) -> int:
 
     async def run() -> None:
         async with open_shared(settings) as shared:
-            if access is not None:
-                await require_gate(shared.capabilities)
+            if access is not None and not settings.embedded:
+                try:
+                    await require_gate(shared.capabilities)
+                except DeploymentError as error:
+                    # It may come: until then every call is refused, and so it is without a gate.
+                    _say(f"convex-memory: {error.message}")
             server = create_server(settings if access is None else for_principals(settings), shared)
             if parsed.conformance_fixtures:
                 from server.conformance.installing import install

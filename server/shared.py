@@ -14,7 +14,7 @@ from typing import Final
 
 from convex_memory.cache import ConvexServerCache
 from convex_memory.capabilities import Capabilities
-from convex_memory.deployment import Deployment
+from convex_memory.deployment import CACHE_FUNCTION, STORAGE_FUNCTION, Deployment
 from convex_memory.embedders.embedder import Embedder
 from convex_memory.embedders.opening import open_embedder
 from convex_memory.indexing import POLL_MS_DEFAULT, POLL_MS_REMOTE, EmbeddingRunner
@@ -127,7 +127,9 @@ def adapters_of(shared: Shared, settings: Settings, principal: str) -> Adapters:
 
     Tables that the settings map as indexes have no owner, so principals have none of them.
     """
-    alone = settings.model_copy(update={"native_indexes": {}})
+    # The gate knows functions by the paths that they have when they are deployed.
+    own = {"storage_function": STORAGE_FUNCTION, "cache_function": CACHE_FUNCTION}
+    alone = settings.model_copy(update={"native_indexes": {}, **own})
     deployment = ScopedDeployment(shared.deployment, principal)
     return adapters_over(replace(shared, deployment=deployment), alone, principal)
 

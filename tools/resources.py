@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote
 
 from mcp.types import Completion, Resource, ResourceTemplate, TextResourceContents
 
-from convex_memory.errors import NotFound
+from convex_memory.errors import Forbidden, NotFound
 from convex_memory.records import Message, Thread, iso_text
 from convex_memory.text import message_text
 from tools.adapters import Adapters
@@ -157,7 +158,10 @@ def schedule_uri(schedule_id: str) -> str:
 
 
 async def _schedule(adapters: Adapters, uri: str, schedule_id: str) -> TextResourceContents:
-    schedule = await adapters.store.schedules.get_schedule(id=schedule_id)
+    schedule = None
+    # To callers to whom schedules are closed there are none.
+    with suppress(Forbidden):
+        schedule = await adapters.store.schedules.get_schedule(id=schedule_id)
     if schedule is None:
         raise NotFound(f"There is no schedule {schedule_id!a}.")
     latest = await adapters.store.schedules.list_triggers(schedule_id=schedule_id, limit=1)

@@ -101,7 +101,7 @@ import type * as memory_lib_windows from "../memory/lib/windows.js";
 import type * as memory_messages from "../memory/messages.js";
 import type * as memory_meta from "../memory/meta.js";
 import type * as memory_principal from "../memory/principal.js";
-import type * as memory_principalNames from "../memory/principalNames.js";
+import type * as memory_principalRows from "../memory/principalRows.js";
 import type * as memory_schedules from "../memory/schedules.js";
 import type * as memory_search from "../memory/search.js";
 import type * as memory_searchRows from "../memory/searchRows.js";
@@ -209,7 +209,7 @@ declare const fullApi: ApiFromModules<{
   "memory/messages": typeof memory_messages;
   "memory/meta": typeof memory_meta;
   "memory/principal": typeof memory_principal;
-  "memory/principalNames": typeof memory_principalNames;
+  "memory/principalRows": typeof memory_principalRows;
   "memory/schedules": typeof memory_schedules;
   "memory/search": typeof memory_search;
   "memory/searchRows": typeof memory_searchRows;

@@ -24,7 +24,7 @@ type Args = Record<string, Value>;
 type Call = { principal: string; path: string; args: Args };
 
 const call = { principal: v.string(), path: v.string(), args: v.any() };
-const STORED = makeFunctionReference<"query", Call, Args>("memory/principalNames:stored");
+const STORED = makeFunctionReference<"query", Call, Args>("memory/principalRows:stored");
 
 /** Run a query for a principal. */
 export const query = internalQuery({

@@ -86,7 +86,8 @@ class Door:
         try:
             access = await self._verified(token)
         except CannotVerify as error:
-            logger.error("a request was refused: %s", error)
+            # Why is logged once by whoever asked the issuer, not for every request.
+            logger.info("a request was refused: %s", error)
             await _unavailable()(scope, receive, send)
             return
         if access is None or not access.subject:

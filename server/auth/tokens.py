@@ -90,8 +90,14 @@ class StaticTokens:
         if self._path is None:
             return
         try:
-            if _identity(self._path) != self._seen:
-                self._read(self._path)
+            changed = _identity(self._path) != self._seen
+        except ConfigurationError:
+            # Told of once, and read again when it is back.
+            changed, self._seen = self._seen is not None, None
+        if not changed:
+            return
+        try:
+            self._read(self._path)
         except ConfigurationError as error:
             logger.error("%s The tokens read before stay in use.", error.message)
 

@@ -10,6 +10,9 @@ from typing import Any
 
 import httpx2
 import pytest
+from mcp.server.auth.middleware.auth_context import auth_context_var
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
 from pydantic import SecretStr
 
 from convex_memory.errors import ConfigurationError
@@ -19,10 +22,11 @@ from server.auth.access import open_access
 from server.auth.tokens import StaticTokens, line_for
 from server.cli import main
 from server.settings import Settings
-from server.shared import open_shared
+from server.shared import Callers, open_shared
 from server.transports import streamable_http
 from tests.application.connections import started
 from tests.application.test_http_transport import HEADERS, URL, answer_in, call
+from tools.adapters import Adapters
 
 pytestmark = pytest.mark.anyio
 
@@ -171,8 +175,15 @@ async def test_a_file_is_followed(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         assert await tokens.verify_token(BOB) is not None
         path.write_text("nonsense, and more of it\n")
         assert await tokens.verify_token(BOB) is not None
-    assert "no principal=token" in caplog.text
-    assert "nonsense" not in caplog.text
+        assert "no principal=token" in caplog.text
+        assert "nonsense" not in caplog.text
+        caplog.clear()
+        path.unlink()
+        for _ in range(3):
+            assert await tokens.verify_token(BOB) is not None
+        assert len(caplog.records) == 1
+        path.write_text(f"alice={ALICE}\n")
+        assert await tokens.verify_token(BOB) is None
 
 
 def test_a_file_that_others_can_read_is_told_of(
@@ -183,6 +194,28 @@ def test_a_file_that_others_can_read_is_told_of(
     path.chmod(0o644)
     StaticTokens(str(path))
     assert "chmod 600" in caplog.text
+
+
+async def test_adapters_are_kept_of_the_principals_seen_last(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.shared.PRINCIPALS_KEPT_MAX", 2)
+    async with open_shared(settings) as shared:
+        callers = Callers(shared, settings)
+        made: dict[str, list[Adapters]] = {}
+        for name in ("a", "b", "a", "c", "a", "b"):
+            user = AuthenticatedUser(
+                AccessToken(token="", client_id=name, subject=name, scopes=[READ])
+            )
+            before = auth_context_var.set(user)
+            try:
+                made.setdefault(name, []).append(callers.current())
+            finally:
+                auth_context_var.reset(before)
+            assert made[name][-1].resource_id == name
+        assert len({id(each) for each in made["a"]}) == 1
+        assert made["b"][0] is not made["b"][1]
+        assert callers.current().resource_id == settings.resource_id
 
 
 async def test_the_command_makes_an_entry(capsys: pytest.CaptureFixture[str]) -> None:
