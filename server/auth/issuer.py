@@ -70,6 +70,17 @@ class Issuer:
             raise CannotVerify(f"{self.url} does not tell its keys: {self._failure}")
         return found
 
+    async def known_keys(self) -> int:
+        """Return how many keys the issuer has, asked now unless it was a moment ago.
+
+        Raises:
+            CannotVerify: It does not tell them.
+        """
+        await self._refresh(self._fetched_at)
+        if self._fetched_at is None:
+            raise CannotVerify(f"{self.url} does not tell its keys: {self._failure}")
+        return len(self._keys)
+
     def _age(self) -> float:
         return float("inf") if self._fetched_at is None else self._now() - self._fetched_at
 

@@ -65,6 +65,10 @@ class StaticTokens:
     def __repr__(self) -> str:
         return f"StaticTokens({len(self._tokens)} tokens)"
 
+    def principals(self) -> list[str]:
+        """Return whose tokens there are, each once."""
+        return list(dict.fromkeys(token.principal for token in self._tokens))
+
     async def verify_token(self, token: str) -> AccessToken | None:
         """Return what a token allows, or None when it is not on the list.
 

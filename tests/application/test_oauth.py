@@ -25,6 +25,7 @@ from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 from pydantic import SecretStr
 
 from server.auth.access import open_access
+from server.auth.checks import examine
 from server.auth.door import CannotVerify
 from server.auth.issuer import (
     FRESH_SECONDS,
@@ -282,6 +283,22 @@ class Ticks:
 
     def __call__(self) -> float:
         return self.at
+
+
+async def test_doctor_tells_who_may_call(settings: Settings) -> None:
+    assert await examine(settings) == []
+    update = {"oauth_audience": AUDIENCE, "http_tokens": SecretStr(TOKENS)}
+    with authority("ES256") as issuer:
+        given = settings.model_copy(update={**update, "oauth_issuer": issuer.issuer})
+        found = await examine(given)
+        assert [(each.subject, each.ok) for each in found] == [("tokens", True), ("issuer", True)]
+        assert found[0].told == "may call: alice, bob"
+        assert "keys: 1" in found[1].told
+    given = given.model_copy(update={"http_tokens": SecretStr(ALICE)})
+    found = await examine(given)
+    assert [each.ok for each in found] == [False, False]
+    assert ALICE not in "".join(each.told for each in found)
+    assert issuer.issuer in found[1].told
 
 
 async def test_keys_are_fetched_once_and_followed_when_they_change() -> None:

@@ -28,6 +28,7 @@ _BEHAVIOURS = {
     "principals:long-names": "A name that is too long is refused, with how long it may be.",
     "principals:refusals": "Refusals quote names as the principal chose them, and no other's.",
     "principals:indexes": "Vector indexes are a principal's own, and so is their list.",
+    "principals:texts": "An index of texts is a principal's own, and so is what waits for it.",
     "principals:cache": "Cache keys are a principal's own; clearing clears no other's.",
     "principals:observations": "Observational memory is a principal's own.",
     "principals:meaning": (

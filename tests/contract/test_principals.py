@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from convex_memory.cache import ConvexServerCache
+from convex_memory.capabilities import Capabilities
 from convex_memory.deployment import CACHE_FUNCTION, STORAGE_FUNCTION, Deployment, Kind
 from convex_memory.embedded.functions.memory.policy import OBSERVATIONS, POLICY
 from convex_memory.errors import (
@@ -18,12 +19,14 @@ from convex_memory.errors import (
     InvalidArgument,
     NotFound,
 )
+from convex_memory.indexing import STATUS
 from convex_memory.principals import PRINCIPAL_NAME_CHARS_MAX, namespace_of
 from convex_memory.records import Message, Thread
 from convex_memory.scoped import ScopedDeployment
 from convex_memory.store import ConvexStore
 from convex_memory.store.memory import MemoryStore
 from convex_memory.text import text_content
+from convex_memory.text_vectors import TextVectors
 from convex_memory.values import Value
 from convex_memory.vector import ConvexVector
 from tests.contract.legs import Clock
@@ -330,6 +333,28 @@ async def test_indexes_are_each_principals_own(
     # Without a name space those of principals are not named.
     with pytest.raises(NotFound, match="there are none yet"):
         await vector.describe_index("absent")
+
+
+@requirement("principals:texts")
+async def test_indexes_of_texts_are_each_principals_own(
+    deployment: Deployment, seen_by: As
+) -> None:
+    embedder = WordEmbedder(dimension=256)
+    known = Capabilities(deployment)
+    ours, theirs = [TextVectors(seen_by(who), embedder, capabilities=known) for who in (ALICE, BOB)]
+    for who, texts, said in ((ALICE, ours, "a heron"), (BOB, theirs, "a wren")):
+        await ConvexVector(seen_by(who)).create_index("i", 256)
+        await texts.upsert("i", [said], ids=["v"], metadata=[{"said": said}])
+    for texts, said in ((ours, "a heron"), (theirs, "a wren")):
+        found = await texts.query("i", "heron")
+        assert [(each.id, each.metadata) for each in found.matches] == [("v", {"said": said})]
+    # A vector of another origin is refused in the principal's own words.
+    with pytest.raises(Conflict, match=r"^Index 'i' holds vectors that words made"):
+        await ConvexVector(seen_by(BOB)).upsert("i", [[1.0, *[0.0] * 255]])
+    begin: dict[str, Value] = {"indexName": "i", "embedder": embedder.id, "dimension": 256}
+    for path, kind in (("memory/embeddings:reembed", "mutation"), (STATUS, "query")):
+        with pytest.raises(Forbidden):
+            await seen_by(BOB).call(kind, path, begin)  # type: ignore[arg-type]
 
 
 @requirement("principals:cache")
