@@ -11,6 +11,7 @@ goes by that name. So an id of somebody else is an id that is free.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
@@ -124,6 +125,8 @@ class Namespace:
             return self.put(shape, given) if isinstance(given, Mapping) else given
         if not isinstance(given, list):
             return given
+        if len(shape) == 1 and shape[0] == "message":
+            return self._messages(given)
         shapes = _stretched(shape, given)
         return [self._put(each, value) for each, value in zip(shapes, given, strict=True)]
 
@@ -153,6 +156,16 @@ class Namespace:
         """Return the id under which a message of the principal's is, or would be, stored."""
         named = self.name(given)
         return given if isinstance(given, str) and given and self._has_message(given) else named
+
+    def _messages(self, given: list[Any]) -> list[Any]:
+        """Return the ids of many messages as `message` does, looking for all of them at once."""
+        ids = json.dumps([each for each in given if isinstance(each, str)])
+        there = self._documents.connection.execute(_OUTSIDE, (ids, ids, self._principal))
+        outside = {row[0] for row in there.fetchall()}
+        return [
+            self.message(each) if isinstance(each, str) and each in outside else self.name(each)
+            for each in given
+        ]
 
     def observation(self, given: Any) -> Any:
         """Return the id under which a generation of the principal's is, or would be, stored."""
@@ -269,6 +282,13 @@ def _stretched(shape: Sequence[Shape], values: Sequence[Any]) -> Sequence[Shape]
         return [shape[0]] * len(values)
     return [*shape, *(["plain"] * len(values))][: len(values)]
 
+
+_OUTSIDE: Final = (
+    f"SELECT m.id FROM json_each(?) j JOIN {MESSAGES.name} m ON m.id = j.value UNION ALL "
+    "SELECT t.id FROM json_each(?) j "
+    "JOIN trash t ON t.kind = 'message' AND t.id = j.value AND t.owner = ?"
+)
+"""Which of some ids messages have outside of every name space, kept ones of an owner included."""
 
 _REQUIRED: Final = frozenset({"owner", "lookup", "lookups", "in_thread", "thread_keys"})
 """Roles without which a call would not be kept within what is the principal's."""
