@@ -20,8 +20,10 @@ from mcp.types import PromptReference, ResourceTemplateReference
 
 from convex_memory.principals import namespace_of
 from server.auth.access import OWNED_TOOLSETS
-from tests.application.connections import Caller, settings_in
+from server.settings import NOTIFY
+from tests.application.connections import Caller, connected, settings_in
 from tests.application.principals import Era, principals
+from tools import TOOLSETS
 
 pytestmark = pytest.mark.anyio
 
@@ -290,6 +292,28 @@ async def prompted(caller: Caller, given: dict[str, str]) -> str:
         return same(found.model_dump(mode="json"))
     except MCPError as error:
         return same(error.error.model_dump(mode="json"))
+
+
+async def test_nobody_hears_of_what_has_no_owner(tmp_path: Path) -> None:
+    """Schedules are nobody's: callers neither read them nor hear when they fire."""
+    uri = "memory://schedules/nightly"
+    settings = settings_in(tmp_path, toolsets=tuple(TOOLSETS), schedule_action=NOTIFY)
+    async with connected("memory/2026", settings) as operator:
+        await operator.call(
+            "create_schedule", schedule_id="nightly", cron="0 3 * * *", target={"type": "none"}
+        )
+        assert "nightly" in await read(operator, uri)
+    async with principals(settings, "alice") as [alice]:
+        assert same(json.loads(await read(alice, uri))) == same(
+            json.loads((await read(alice, f"{uri}x")).replace("nightlyx", "nightly"))
+        )
+        tools = {tool.name for tool in (await alice.client.list_tools()).tools}
+        assert tools == {name for each in OWNED_TOOLSETS for name in TOOLSETS[each].tools}
+        templates = (await alice.client.list_resource_templates()).resource_templates
+        assert not [each for each in templates if "schedule" in each.uri_template]
+        with pytest.raises(MCPError):
+            async with alice.client.listen(resource_subscriptions=[uri]):
+                pass
 
 
 async def test_a_cursor_of_somebody_else_shows_nothing_of_theirs(tmp_path: Path) -> None:
