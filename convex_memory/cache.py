@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -73,6 +74,21 @@ class ConvexServerCache:
         self._ttl_ms = _milliseconds("ttl_ms", ttl_ms)
         self._request_timeout_ms = int(_milliseconds("request_timeout_ms", request_timeout_ms))
         self._now_ms = now_ms
+
+    def beside(self, key_prefix: str, *, ttl_ms: float) -> ConvexServerCache:
+        """Return a cache of the same owner under another prefix, with a lifetime of its own.
+
+        Args:
+            key_prefix: What all its keys begin with.
+            ttl_ms: How long its entries live, in milliseconds; 0 is for ever.
+
+        Raises:
+            InvalidArgument: The lifetime is negative or not a number.
+        """
+        other = copy.copy(self)
+        other._key_prefix = key_prefix
+        other._ttl_ms = _milliseconds("ttl_ms", ttl_ms)
+        return other
 
     async def get(self, key: str) -> Value:
         """The value of a key; `None` when there is none."""

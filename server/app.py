@@ -9,11 +9,11 @@ from typing import Any, Final, NoReturn
 
 from mcp import MCPError
 from mcp.server import CacheHint, Server, ServerRequestContext
+from mcp.server.context import HandlerResult
 from mcp.types import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
     CallToolRequestParams,
-    CallToolResult,
     CompleteRequestParams,
     CompleteResult,
     EmptyResult,
@@ -38,6 +38,7 @@ from server.auth.scopes import ScopeCheck, scope_of, why_not
 from server.settings import APPLICATION, NOTIFY, Settings
 from server.shared import Callers, Shared, open_shared
 from server.subscriptions import Subscriptions
+from server.task_methods import add_task_methods, check_task_listening
 from tools import TOOLSETS, prompts, resources, select
 from tools.toolset import MemoryTool, refusal
 
@@ -68,7 +69,6 @@ def create_server(settings: Settings, shared: Shared | None = None) -> Server[Ca
             name, and closes it.
     """
     published = select(settings.toolsets, read_only=settings.read_only)
-    tells = settings.schedule_action == NOTIFY
     definitions = [tool.definition for tool in published.values()]
     schemas = {tool.name: tool.input_schema for tool in definitions}
 
@@ -78,13 +78,13 @@ def create_server(settings: Settings, shared: Shared | None = None) -> Server[Ca
             opened = shared
             if opened is None:
                 opened = await stack.enter_async_context(open_shared(settings))
-            yield Callers(opened, settings)
+            yield Callers(opened, settings, published)
 
     async def list_templates(
         context: Context, params: PaginatedRequestParams | None
     ) -> ListResourceTemplatesResult:
         templates = list(resources.TEMPLATES)
-        if "schedules" in settings.toolsets or tells:
+        if "schedules" in settings.toolsets or settings.schedule_action == NOTIFY:
             templates.append(resources.SCHEDULE_TEMPLATE)
         return ListResourceTemplatesResult(resource_templates=templates)
 
@@ -93,20 +93,19 @@ def create_server(settings: Settings, shared: Shared | None = None) -> Server[Ca
     ) -> ListToolsResult:
         return ListToolsResult(tools=definitions)
 
-    async def call_tool(context: Context, params: CallToolRequestParams) -> CallToolResult:
+    async def call_tool(context: Context, params: CallToolRequestParams) -> HandlerResult:
         tool = published.get(params.name)
         if tool is None:
             return refusal("unknown_tool", _why_unknown(params.name, published))
         scope = scope_of("tools/call", params.name, published)
         if (lacking := why_not(current_principal(), scope)) is not None:
             return refusal("insufficient_scope", lacking, {"scope": scope})
+        callers = context.lifespan_context
+        return await callers.answering.answer(
+            tool, params.arguments or {}, callers.current(), context
+        )
 
-        async def progress(done: float, total: float | None = None) -> None:
-            await context.session.report_progress(done, total)
-
-        return await tool.call(params.arguments or {}, context.lifespan_context.current(), progress)
-
-    server = Server(
+    server: Server[Callers] = Server(
         APPLICATION,
         title="Convex Memory",
         version=application_version(),
@@ -121,17 +120,19 @@ def create_server(settings: Settings, shared: Shared | None = None) -> Server[Ca
         # Without it the SDK lists all tools at every call over HTTP, to look for one.
         get_tool_input_schema=schemas.get,
         on_list_tools=list_tools,
-        on_call_tool=call_tool,
         on_list_resources=_list_resources,
         on_list_resource_templates=list_templates,
         on_read_resource=_read_resource,
         on_list_prompts=_list_prompts,
         on_get_prompt=_get_prompt,
         on_completion=_complete,
-        on_subscriptions_listen=_listen if tells else None,
-        on_subscribe_resource=_subscribe if tells else None,
-        on_unsubscribe_resource=_unsubscribe if tells else None,
+        on_subscriptions_listen=_listen,
+        on_subscribe_resource=_subscribe,
+        on_unsubscribe_resource=_unsubscribe,
     )
+    # Not `on_call_tool`: that one has no word for an answer that is a task.
+    server.add_request_handler("tools/call", CallToolRequestParams, call_tool)
+    add_task_methods(server)
     server.middleware.append(ScopeCheck())
     return server
 
@@ -199,11 +200,18 @@ async def _complete(context: Context, params: CompleteRequestParams) -> Complete
 async def _listen(
     context: Context, params: SubscriptionsListenRequestParams
 ) -> SubscriptionsListenResult:
-    return await _subscriptions(context).listen(context, params)
+    check_task_listening(context, params)
+    try:
+        return await _subscriptions(context).listen(context, params, _whose(context))
+    except ConvexMemoryError as error:
+        _raise_protocol_error(error)
 
 
 async def _subscribe(context: Context, params: SubscribeRequestParams) -> EmptyResult:
-    return await _subscriptions(context).subscribe(context, params)
+    try:
+        return await _subscriptions(context).subscribe(context, params, _whose(context))
+    except ConvexMemoryError as error:
+        _raise_protocol_error(error)
 
 
 async def _unsubscribe(context: Context, params: UnsubscribeRequestParams) -> EmptyResult:
@@ -211,10 +219,11 @@ async def _unsubscribe(context: Context, params: UnsubscribeRequestParams) -> Em
 
 
 def _subscriptions(context: Context) -> Subscriptions:
-    subscriptions = context.lifespan_context.shared.subscriptions
-    if subscriptions is None:
-        raise MCPError(INTERNAL_ERROR, "This server tells nobody of changes.")
-    return subscriptions
+    return context.lifespan_context.shared.subscriptions
+
+
+def _whose(context: Context) -> str:
+    return context.lifespan_context.current().resource_id
 
 
 def _raise_protocol_error(error: ConvexMemoryError, **data: Any) -> NoReturn:

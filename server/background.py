@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeAlias
 
 import anyio
 
-from server.settings import Settings
+from server.change_feed import ChangeFeed
+from server.settings import NOTIFY, Settings
 from server.subscriptions import Subscriptions
 from tools.adapters import Adapters
 
@@ -17,19 +19,21 @@ _Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 @asynccontextmanager
 async def background_work(
-    adapters: Adapters, settings: Settings, subscriptions: Subscriptions | None
+    adapters: Adapters, settings: Settings, feed: ChangeFeed, subscriptions: Subscriptions
 ) -> AsyncIterator[None]:
     """Run what the settings ask for, until the server ends.
 
     Args:
         adapters: What it works on.
         settings: What is on.
-        subscriptions: Who is told of schedules that fire, where that is what a fire does.
+        feed: What is written.
+        subscriptions: Who is told of it, and of schedules that fire.
     """
-    work = [
+    work: list[_Work] = [
         *_schedules(adapters, settings, subscriptions),
         *_indexing(adapters, settings),
         *_sweeping(adapters, settings),
+        partial(feed.run, subscriptions.tell),
     ]
     async with anyio.create_task_group() as tasks:
         for run in work:
@@ -40,9 +44,7 @@ async def background_work(
             tasks.cancel_scope.cancel()
 
 
-def _schedules(
-    adapters: Adapters, settings: Settings, subscriptions: Subscriptions | None
-) -> list[_Work]:
+def _schedules(adapters: Adapters, settings: Settings, subscriptions: Subscriptions) -> list[_Work]:
     if settings.schedule_action is None:
         return []
     from convex_memory.scheduling import ScheduleRunner
@@ -51,7 +53,9 @@ def _schedules(
     runner = ScheduleRunner(
         adapters.deployment,
         adapters.store.schedules,
-        notifying(subscriptions) if subscriptions else posting_to(settings.schedule_action),
+        notifying(subscriptions, adapters.resource_id)
+        if settings.schedule_action == NOTIFY
+        else posting_to(settings.schedule_action),
         poll_ms=settings.schedule_poll_ms,
     )
     return [runner.run]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from mcp.server.subscriptions import ResourceUpdated
+
 from convex_memory.errors import DeploymentTimeout, FunctionError, Unreachable
 from convex_memory.scheduling import Action
 from convex_memory.store.schedule_records import Schedule, ScheduleTrigger
@@ -13,11 +15,18 @@ from tools.resources import schedule_uri
 _SECONDS_MAX: Final = 10
 
 
-def notifying(subscriptions: Subscriptions) -> Action:
-    """Return the action that tells the clients subscribed to the schedule's resource."""
+def notifying(subscriptions: Subscriptions, resource_id: str) -> Action:
+    """Return the action that tells the clients subscribed to the schedule's resource.
+
+    Args:
+        subscriptions: Those in this process; the change feed reaches the others.
+        resource_id: Whose the schedules are that belong to nobody.
+    """
 
     async def notify(schedule: Schedule, trigger: ScheduleTrigger) -> None:
-        await subscriptions.publish(schedule_uri(schedule.id))
+        owned = schedule.owner_type == "resource" and schedule.owner_id is not None
+        owner = str(schedule.owner_id) if owned else resource_id
+        await subscriptions.publish(ResourceUpdated(uri=schedule_uri(schedule.id)), owner)
 
     return notify
 

@@ -44,6 +44,10 @@ from tools import DEFAULT_TOOLSETS, TOOLSETS
 APPLICATION: Final = "convex-memory"
 NOTIFY: Final = "notify"
 """The schedule action that tells subscribed clients."""
+TASK_GRACE_MS_DEFAULT: Final = 1000
+"""How long a call is waited for before it becomes a task."""
+TASK_LEASE_MS_DEFAULT: Final = 10_000
+"""How long a server may be silent before others take over what it was doing."""
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -92,6 +96,8 @@ class Settings(BaseModel):
     oauth_audience: str | None = None
     schedule_action: str | None = None
     schedule_poll_ms: int = SCHEDULE_POLL_MS_DEFAULT
+    task_grace_ms: int = TASK_GRACE_MS_DEFAULT
+    task_lease_ms: int = TASK_LEASE_MS_DEFAULT
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
 
     @property
@@ -330,6 +336,8 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "MEMORY_OAUTH_AUDIENCE": ("oauth_audience", _audience),
     "MEMORY_SCHEDULE_ACTION": ("schedule_action", _schedule_action),
     "MEMORY_SCHEDULE_POLL_MS": ("schedule_poll_ms", _whole(10)),
+    "MEMORY_TASK_GRACE_MS": ("task_grace_ms", _whole(0)),
+    "MEMORY_TASK_LEASE_MS": ("task_lease_ms", _whole(500)),
     "MEMORY_LOG_LEVEL": ("log_level", _level),
 }
 """Variable → field and how its text is read."""

@@ -7,9 +7,9 @@ its own over it (`Callers`).
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from convex_memory.cache import ConvexServerCache
@@ -24,11 +24,16 @@ from convex_memory.scoped import ScopedDeployment
 from convex_memory.store import ConvexStore
 from convex_memory.text_vectors import TextVectors
 from convex_memory.vector import ConvexVector
+from server.answering import Answering
 from server.auth import current_principal
 from server.background import background_work
-from server.settings import NOTIFY, NativeIndexSettings, Settings
+from server.change_feed import POLL_MS_EMBEDDED, ChangeFeed
+from server.change_feed import POLL_MS_REMOTE as FEED_MS_REMOTE
+from server.runs import Runs
+from server.settings import NativeIndexSettings, Settings
 from server.subscriptions import Subscriptions
 from tools.adapters import Adapters
+from tools.toolset import MemoryTool
 
 PRINCIPALS_KEPT_MAX: Final = 1000
 """How many principals' adapters are kept at once; those of others are made anew."""
@@ -40,13 +45,17 @@ class Shared:
 
     Attributes:
         indexing: What embeds, in the background and for questions; None when it is off.
-        subscriptions: Who is to be told of what changed; None where nobody is told.
+        feed: What is written to the deployment, by whichever process.
+        subscriptions: Who is to be told of it.
+        runs: Work that goes on when nobody waits for it any more.
     """
 
     deployment: Deployment
     capabilities: Capabilities
     indexing: EmbeddingRunner | None
-    subscriptions: Subscriptions | None = None
+    feed: ChangeFeed
+    subscriptions: Subscriptions
+    runs: Runs = field(default_factory=Runs)
 
 
 class Callers:
@@ -55,11 +64,22 @@ class Callers:
     Args:
         shared: What they use together.
         settings: Whose memory it is, and what it is made of.
+        tools: What they may call.
+
+    Attributes:
+        answering: Answers their calls.
     """
 
-    def __init__(self, shared: Shared, settings: Settings) -> None:
+    def __init__(self, shared: Shared, settings: Settings, tools: Mapping[str, MemoryTool]) -> None:
         self.shared = shared
         self._settings = settings
+        self.answering = Answering(
+            tools,
+            shared.runs,
+            lease_ms=settings.task_lease_ms,
+            grace_ms=settings.task_grace_ms,
+            wrote=shared.subscriptions.wake,
+        )
         self._own = adapters_over(shared, settings, settings.resource_id)
         self._of_principals: OrderedDict[str, Adapters] = OrderedDict()
 
@@ -86,12 +106,12 @@ class Callers:
 async def open_shared(settings: Settings) -> AsyncIterator[Shared]:
     """Open what callers share, with the work that goes on in the background, and close it."""
     deployment = open_deployment(settings)
-    subscriptions = Subscriptions() if settings.schedule_action == NOTIFY else None
-    shared = shared_over(deployment, settings, subscriptions)
+    shared = shared_over(deployment, settings)
     try:
         own = adapters_over(shared, settings, settings.resource_id)
-        async with background_work(own, settings, subscriptions):
-            yield shared
+        async with background_work(own, settings, shared.feed, shared.subscriptions):
+            async with shared.runs.opened():
+                yield shared
     finally:
         if shared.indexing is not None:
             await shared.indexing.embedder.aclose()
@@ -113,13 +133,16 @@ def open_deployment(settings: Settings) -> Deployment:
     return EmbeddedDeployment(settings.data_dir)
 
 
-def shared_over(
-    deployment: Deployment, settings: Settings, subscriptions: Subscriptions | None = None
-) -> Shared:
+def shared_over(deployment: Deployment, settings: Settings) -> Shared:
     """Return what callers share over a deployment, which stays the caller's to close."""
     capabilities = Capabilities(deployment)
     indexing = _indexing(deployment, capabilities, settings)
-    return Shared(deployment, capabilities, indexing, subscriptions)
+    feed = ChangeFeed(
+        deployment,
+        capabilities,
+        poll_ms=POLL_MS_EMBEDDED if settings.embedded else FEED_MS_REMOTE,
+    )
+    return Shared(deployment, capabilities, indexing, feed, Subscriptions(feed))
 
 
 def adapters_of(shared: Shared, settings: Settings, principal: str) -> Adapters:

@@ -1,68 +1,244 @@
-"""Telling clients that a resource changed, in both protocol eras.
+"""Telling clients that a resource changed, in both protocol eras, whoever changed it.
 
 A client of 2026 listens on a stream (`subscriptions/listen`); one of 2025 subscribes to a URI and
-is notified on its session. Both hear only what they asked for.
+is notified on its session. Both hear only what they asked for, and only of their own resource:
+listeners are kept by whose they are, and an event is handed to those of its owner alone.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import anyio
+from mcp import MCPError
 from mcp.server import ServerRequestContext
 from mcp.server.connection import Connection
 from mcp.server.session import ServerSession
-from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated
-from mcp.types import EmptyResult, SubscribeRequestParams, UnsubscribeRequestParams
+from mcp.server.subscriptions import (
+    InMemorySubscriptionBus,
+    ListenHandler,
+    ResourcesListChanged,
+    ResourceUpdated,
+    ServerEvent,
+)
+from mcp.types import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    EmptyResult,
+    SubscribeRequestParams,
+    SubscriptionsListenRequestParams,
+    SubscriptionsListenResult,
+    UnsubscribeRequestParams,
+)
+
+from server.change_feed import Change, ChangeFeed
+from tools.resources import changed_uris, changes_list
 
 logger = logging.getLogger(__name__)
 
-_SEND_SECONDS_MAX = 5
+STREAMS_MAX: Final = 8192
+"""Streams open in one process; a client may well hold four of them."""
+STREAMS_OF_ONE_MAX: Final = 128
+URIS_MAX: Final = 1000
+"""Resources one stream, or one session, may ask for."""
+BACKLOG_MAX: Final = 256
+"""Events that wait for a client to read them before its stream is ended."""
+_SEND_SECONDS_MAX: Final = 5
 """How long one client may take to accept a notification before it goes without."""
+
+
+@dataclass(slots=True)
+class _Session:
+    """What a connection of 2025 subscribed to, by URI."""
+
+    resource_id: str
+    uris: dict[str, ServerSession] = field(default_factory=dict)
+
+
+class _Listeners:
+    """The open streams of one resource."""
+
+    def __init__(self) -> None:
+        self.bus = InMemorySubscriptionBus()
+        self.handler = ListenHandler(
+            self.bus, max_subscriptions=STREAMS_OF_ONE_MAX, max_buffered_events=BACKLOG_MAX
+        )
+        self.asked: list[frozenset[str]] = []
+
+    def wants(self, uri: str) -> bool:
+        return any(uri in uris for uris in self.asked)
 
 
 class Subscriptions:
     """Who wants to hear of which resource, in this process.
 
-    Attributes:
-        bus: Carries what is to be told to every stream that listens.
-        listen: Answers `subscriptions/listen`.
+    Args:
+        feed: Tells what was written; without it only what is published here is heard.
     """
 
-    def __init__(self) -> None:
-        self.bus = InMemorySubscriptionBus()
-        self._sessions: dict[int, dict[str, ServerSession]] = {}
-        self.listen = ListenHandler(self.bus)
+    def __init__(self, feed: ChangeFeed | None = None) -> None:
+        self._feed = feed
+        self._listeners: dict[str, _Listeners] = {}
+        self._sessions: dict[int, _Session] = {}
+        self._closed = False
+
+    # --- Clients
+
+    async def listen(
+        self,
+        context: ServerRequestContext[Any],
+        params: SubscriptionsListenRequestParams,
+        resource_id: str,
+    ) -> SubscriptionsListenResult:
+        """Answer `subscriptions/listen`: tell of one resource's changes until the client leaves.
+
+        Raises:
+            MCPError: There are too many streams, or the stream asks for too much.
+        """
+        uris = frozenset(params.notifications.resource_subscriptions or ())
+        self._admit(uris, resource_id)
+        listeners = self._listeners.setdefault(resource_id, _Listeners())
+        listeners.asked.append(uris)
+        try:
+            await self._enter()
+            try:
+                return await listeners.handler(context, params)
+            finally:
+                self._leave()
+        finally:
+            listeners.asked.remove(uris)
+            if not listeners.asked:
+                self._listeners.pop(resource_id, None)
+
+    def _admit(self, uris: frozenset[str], resource_id: str) -> None:
+        if self._closed:
+            raise MCPError(INTERNAL_ERROR, "The server is stopping; listen again elsewhere.")
+        if len(uris) > URIS_MAX:
+            raise MCPError(INVALID_PARAMS, f"One stream tells of at most {URIS_MAX} resources.")
+        own = self._listeners.get(resource_id)
+        if own is not None and len(own.asked) >= STREAMS_OF_ONE_MAX:
+            raise MCPError(
+                INTERNAL_ERROR,
+                f"You have {STREAMS_OF_ONE_MAX} streams open here, which is the most. Close some.",
+            )
+        if sum(len(each.asked) for each in self._listeners.values()) >= STREAMS_MAX:
+            raise MCPError(INTERNAL_ERROR, "Too many streams are open here. Try again later.")
 
     async def subscribe(
-        self, context: ServerRequestContext[Any], params: SubscribeRequestParams
+        self,
+        context: ServerRequestContext[Any],
+        params: SubscribeRequestParams,
+        resource_id: str,
     ) -> EmptyResult:
-        """Answer `resources/subscribe`."""
+        """Answer `resources/subscribe`: it lasts as long as the connection.
+
+        Raises:
+            MCPError: The session asks for too much.
+        """
         connection = _connection_of(context)
         if id(connection) not in self._sessions:
-            self._sessions[id(connection)] = {}
-            connection.exit_stack.callback(self._sessions.pop, id(connection), None)
-        self._sessions[id(connection)][str(params.uri)] = context.session
+            await self._enter()
+            self._sessions[id(connection)] = _Session(resource_id)
+            connection.exit_stack.callback(self._forget, id(connection))
+        session = self._sessions[id(connection)]
+        if len(session.uris) >= URIS_MAX:
+            raise MCPError(INVALID_PARAMS, f"One session hears of at most {URIS_MAX} resources.")
+        session.uris[str(params.uri)] = context.session
         return EmptyResult()
 
     async def unsubscribe(
         self, context: ServerRequestContext[Any], params: UnsubscribeRequestParams
     ) -> EmptyResult:
         """Answer `resources/unsubscribe`."""
-        self._sessions.get(id(_connection_of(context)), {}).pop(str(params.uri), None)
+        if (session := self._sessions.get(id(_connection_of(context)))) is not None:
+            session.uris.pop(str(params.uri), None)
         return EmptyResult()
 
-    async def publish(self, uri: str) -> None:
-        """Tell everyone who asked that a resource changed; a client that is gone hears nothing."""
-        await self.bus.publish(ResourceUpdated(uri=uri))
-        subscribed = [each[uri] for each in self._sessions.values() if uri in each]
-        for session in subscribed:
+    def close(self) -> None:
+        """End every stream as agreed, with its last frame, and take no others.
+
+        Returns at once; streams end as soon as their clients have read what was theirs.
+        """
+        self._closed = True
+        for listeners in self._listeners.values():
+            listeners.handler.close()
+
+    async def _enter(self) -> None:
+        if self._feed is not None:
+            await self._feed.enter()
+
+    def _leave(self) -> None:
+        if self._feed is not None:
+            self._feed.leave()
+
+    def _forget(self, connection: int) -> None:
+        if self._sessions.pop(connection, None) is not None:
+            self._leave()
+
+    # --- Events
+
+    def wake(self) -> None:
+        """Look for changes now: something was written here."""
+        if self._feed is not None:
+            self._feed.wake()
+
+    async def tell(self, changes: Sequence[Change] | None) -> None:
+        """Tell whom it concerns what was written; None: everything may have changed."""
+        if changes is None:
+            await self._tell_everything()
+            return
+        # Each but once: an event says that something changed, not how often.
+        events: dict[tuple[str, ServerEvent], None] = {}
+        for change in changes:
+            uris = changed_uris(change["table"], str(change.get("id")), change.get("threadId"))
+            owner = change.get("resourceId")
+            if owner is None:
+                owner = await self._owner(uris, change.get("threadId"))
+            if owner is None:
+                continue
+            for uri in uris:
+                events[owner, ResourceUpdated(uri=uri)] = None
+            if changes_list(change["table"], change["kind"]):
+                events[owner, ResourcesListChanged()] = None
+        for owner, event in events:
+            await self.publish(event, owner)
+
+    async def _owner(self, uris: Sequence[str], thread_id: str | None) -> str | None:
+        """Look up whose a thread is, if somebody waits for news of it."""
+        if self._feed is None or thread_id is None:
+            return None
+        wanted = any(each.wants(uri) for each in self._listeners.values() for uri in uris)
+        wanted = wanted or any(uri in each.uris for each in self._sessions.values() for uri in uris)
+        return await self._feed.owner_of(thread_id) if wanted else None
+
+    async def _tell_everything(self) -> None:
+        for owner, listeners in list(self._listeners.items()):
+            for uri in sorted(frozenset().union(*listeners.asked)):
+                await self.publish(ResourceUpdated(uri=uri), owner)
+            await self.publish(ResourcesListChanged(), owner)
+        for session in list(self._sessions.values()):
+            for uri in list(session.uris):
+                await self.publish(ResourceUpdated(uri=uri), session.resource_id)
+
+    async def publish(self, event: ServerEvent, resource_id: str) -> None:
+        """Tell those of a resource who asked that something of theirs changed."""
+        if (listeners := self._listeners.get(resource_id)) is not None:
+            await listeners.bus.publish(event)
+        if not isinstance(event, ResourceUpdated):
+            return
+        for key, subscribed in list(self._sessions.items()):
+            session = subscribed.uris.get(event.uri)
+            if subscribed.resource_id != resource_id or session is None:
+                continue
             try:
                 with anyio.fail_after(_SEND_SECONDS_MAX):
-                    await session.send_resource_updated(uri)
+                    await session.send_resource_updated(event.uri)
             except (anyio.BrokenResourceError, anyio.ClosedResourceError, TimeoutError):
-                logger.debug("a client that subscribed is gone")
+                logger.debug("a client that subscribed is gone, or does not read")
+                self._forget(key)
 
 
 def _connection_of(context: ServerRequestContext[Any]) -> Connection:

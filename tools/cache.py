@@ -169,7 +169,7 @@ class Cleared(Answer):
     cleared: bool
 
 
-@cache.tool("Clear the cache", destroys=True, repeatable=True)
+@cache.tool("Clear the cache", destroys=True, repeatable=True, long=True)
 async def cache_clear(arguments: NoArguments, adapters: Adapters, progress: Progress) -> Cleared:
     """Remove every cached key, everybody's. Threads and vectors stay."""
     await progress(0)

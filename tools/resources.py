@@ -144,12 +144,44 @@ _WORKING_MEMORY: Final = Resource(
 
 def _listed(thread: Thread) -> Resource:
     return Resource(
-        uri=f"{SCHEME}threads/{quote(thread.id, safe='')}",
+        uri=_thread_uri(thread.id),
         name=thread.id,
         title=thread.title or thread.id,
         description=f"Last written to {iso_text(thread.updated_at)}.",
         mime_type="text/plain",
     )
+
+
+def changed_uris(table: str, row_id: str, thread_id: str | None) -> tuple[str, ...]:
+    """Return the resources that say something else once a row was written.
+
+    Args:
+        table: The row's table, as the change feed names it.
+        row_id: Its id.
+        thread_id: The thread it belongs to, if any.
+    """
+    match table:
+        case "mastra_threads":
+            thread = _thread_uri(row_id)
+            return (thread, f"{thread}/working-memory")
+        case "mastra_messages" if thread_id is not None:
+            thread = _thread_uri(thread_id)
+            return (thread, f"{thread}/messages/{quote(row_id, safe='')}")
+        case "mastra_resources":
+            return (WORKING_MEMORY_URI,)
+        case "mastra_schedules":
+            return (schedule_uri(row_id),)
+        case _:
+            return ()
+
+
+def changes_list(table: str, kind: str) -> bool:
+    """Whether other resources are listed once a row was inserted, updated or deleted."""
+    return table == "mastra_threads" and kind != "update"
+
+
+def _thread_uri(thread_id: str) -> str:
+    return f"{SCHEME}threads/{quote(thread_id, safe='')}"
 
 
 def schedule_uri(schedule_id: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from math import isfinite, nan
 from typing import Annotated, Literal
-from uuid import uuid4
 
 from pydantic import Field, JsonValue
 
@@ -60,7 +59,7 @@ async def create_schedule(
     now = system_ms()
     created = await adapters.store.schedules.create_schedule(
         Schedule(
-            id=arguments.schedule_id or str(uuid4()),
+            id=arguments.schedule_id or adapters.new_id(),
             target=arguments.target,
             cron=arguments.cron,
             timezone=arguments.timezone,

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar, get_type_hints
 
+from mcp import MCPError
 from mcp.types import CallToolResult, TextContent, Tool, ToolAnnotations
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -52,11 +53,25 @@ Handler = Callable[[ArgumentsT, Adapters, Progress], Awaitable[AnswerT]]
 
 @dataclass(frozen=True, slots=True)
 class MemoryTool:
-    """One published tool."""
+    """One published tool.
+
+    Attributes:
+        definition: What clients are told of it.
+        arguments: What it takes.
+        handler: What it does.
+        long: It may take so long that a client had better not wait for it.
+    """
 
     definition: Tool
     arguments: type[Arguments]
     handler: Handler[Any, Any]
+    long: bool = False
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether calling it again changes nothing more, by its annotation."""
+        annotations = self.definition.annotations
+        return annotations is not None and annotations.idempotent_hint is True
 
     @property
     def read_only(self) -> bool:
@@ -67,7 +82,11 @@ class MemoryTool:
     async def call(
         self, given: Mapping[str, Any], adapters: Adapters, progress: Progress
     ) -> CallToolResult:
-        """Run the tool; every failure becomes an answer that a model can act on."""
+        """Run the tool; every failure becomes an answer that a model can act on.
+
+        Raises:
+            MCPError: The tool answers with an error of the protocol.
+        """
         try:
             arguments = self.arguments.model_validate(dict(given))
             answer = await self.handler(arguments, adapters, progress)
@@ -75,6 +94,8 @@ class MemoryTool:
             return refusal("invalid_argument", _told(error, self.arguments))
         except ConvexMemoryError as error:
             return refusal(error.code, error.message, error.details)
+        except MCPError:
+            raise
         except Exception:
             incident = secrets.token_hex(4)
             logger.exception("tool %s failed, incident %s", self.definition.name, incident)
@@ -104,6 +125,7 @@ class Toolset:
         reads: bool = False,
         destroys: bool = False,
         repeatable: bool = False,
+        long: bool = False,
     ) -> Callable[[Handler[ArgumentsT, AnswerT]], Handler[ArgumentsT, AnswerT]]:
         """Publish an async function as a tool.
 
@@ -115,6 +137,7 @@ class Toolset:
             reads: It changes nothing.
             destroys: It may remove or overwrite what is stored.
             repeatable: Calling it again with the same arguments changes nothing more.
+            long: It may take so long that a client had better not wait for it.
         """
 
         def publish(handler: Handler[ArgumentsT, AnswerT]) -> Handler[ArgumentsT, AnswerT]:
@@ -138,6 +161,7 @@ class Toolset:
                 ),
                 arguments,
                 handler,
+                long,
             )
             return handler
 

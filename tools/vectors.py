@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from typing import Annotated, Literal
-from uuid import uuid4
 
 from pydantic import Field, JsonValue
 
@@ -142,14 +141,14 @@ class Upserted(Answer):
     ids: list[str]
 
 
-@vectors.tool("Store embeddings", destroys=True, repeatable=True)
+@vectors.tool("Store embeddings", destroys=True, repeatable=True, long=True)
 async def upsert_embeddings(
     arguments: UpsertArguments, adapters: Adapters, progress: Progress
 ) -> Upserted:
     """Store up to 100 vectors, or texts to embed, all or none; a known id is replaced."""
     items = arguments.items
     await progress(0, len(items))
-    ids = [item.id or str(uuid4()) for item in items]
+    ids = [item.id or adapters.new_id() for item in items]
     metadata = [item.metadata for item in items]
     vectors = [item.vector for item in items if item.vector is not None]
     texts = [item.text for item in items if item.text is not None]
@@ -299,7 +298,7 @@ class Deleted(Answer):
     deleted: bool
 
 
-@vectors.tool("Delete embeddings", destroys=True, repeatable=True)
+@vectors.tool("Delete embeddings", destroys=True, repeatable=True, long=True)
 async def delete_embeddings(
     arguments: DeleteArguments, adapters: Adapters, progress: Progress
 ) -> Deleted:
@@ -311,7 +310,7 @@ async def delete_embeddings(
     return Deleted(index=arguments.index, deleted=True)
 
 
-@vectors.tool("Delete an index", destroys=True, repeatable=True)
+@vectors.tool("Delete an index", destroys=True, repeatable=True, long=True)
 async def delete_index(
     arguments: IndexArguments, adapters: Adapters, progress: Progress
 ) -> Deleted:

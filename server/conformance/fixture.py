@@ -31,7 +31,8 @@ NO_ARGUMENTS: Final[dict[str, Any]] = {
 }
 
 CallTool = Callable[
-    [Context, CallToolRequestParams], Awaitable[CallToolResult | InputRequiredResult]
+    [Context, CallToolRequestParams],
+    Awaitable[CallToolResult | InputRequiredResult | dict[str, Any]],
 ]
 GetPrompt = Callable[
     [Context, GetPromptRequestParams], Awaitable[GetPromptResult | InputRequiredResult]

@@ -38,7 +38,7 @@ from server.conformance.fixture import CallTool, PromptFixture, said, tool
 AnswerT = TypeVar("AnswerT", bound=Result)
 
 
-def _form(message: str, **fields: str) -> ElicitRequest:
+def form(message: str, **fields: str) -> ElicitRequest:
     """Ask the user for fields of these JSON types, all of them required."""
     return ElicitRequest(
         params=ElicitRequestFormParams(
@@ -64,7 +64,7 @@ def _answer(params: InputResponseRequestParams, name: str, kind: type[AnswerT]) 
     return answer if isinstance(answer, kind) else None
 
 
-def _filled_in(params: InputResponseRequestParams, name: str, field: str) -> Any:
+def filled_in(params: InputResponseRequestParams, name: str, field: str) -> Any:
     """Return what the user put in a field; None while it was not asked, or not accepted."""
     answer = _answer(params, name, ElicitResult)
     return None if answer is None else (answer.content or {}).get(field)
@@ -80,9 +80,9 @@ def _sampled_text(params: InputResponseRequestParams, name: str) -> str | None:
 async def _elicitation(
     context: Context, params: CallToolRequestParams
 ) -> CallToolResult | InputRequiredResult:
-    name = _filled_in(params, "user_name", "name")
+    name = filled_in(params, "user_name", "name")
     if name is None:
-        asked = _form("What is your name?", name="string")
+        asked = form("What is your name?", name="string")
         return InputRequiredResult(input_requests={"user_name": asked})
     return said(f"Hello, {name}!")
 
@@ -112,8 +112,8 @@ def _remembering(state: str) -> CallTool:
     async def call(
         context: Context, params: CallToolRequestParams
     ) -> CallToolResult | InputRequiredResult:
-        if params.request_state != state or _filled_in(params, "confirm", "ok") is None:
-            asked = _form("Please confirm", ok="boolean")
+        if params.request_state != state or filled_in(params, "confirm", "ok") is None:
+            asked = form("Please confirm", ok="boolean")
             return InputRequiredResult(input_requests={"confirm": asked}, request_state=state)
         return said("state-ok")
 
@@ -123,13 +123,13 @@ def _remembering(state: str) -> CallTool:
 async def _several(
     context: Context, params: CallToolRequestParams
 ) -> CallToolResult | InputRequiredResult:
-    name = _filled_in(params, "user_name", "name")
+    name = filled_in(params, "user_name", "name")
     greeting = _sampled_text(params, "greeting")
     roots = _answer(params, "client_roots", ListRootsResult)
     if name is None or greeting is None or roots is None:
         return InputRequiredResult(
             input_requests={
-                "user_name": _form("What is your name?", name="string"),
+                "user_name": form("What is your name?", name="string"),
                 "greeting": _sampling("Generate a greeting", max_tokens=50),
                 "client_roots": ListRootsRequest(),
             },
@@ -141,13 +141,13 @@ async def _several(
 async def _rounds(
     context: Context, params: CallToolRequestParams
 ) -> CallToolResult | InputRequiredResult:
-    name = _filled_in(params, "step1", "name")
+    name = filled_in(params, "step1", "name")
     if params.request_state is None or (params.request_state == "asked" and name is None):
-        asked = _form("Step 1: What is your name?", name="string")
+        asked = form("Step 1: What is your name?", name="string")
         return InputRequiredResult(input_requests={"step1": asked}, request_state="asked")
-    colour = _filled_in(params, "step2", "color")
+    colour = filled_in(params, "step2", "color")
     if colour is None:
-        asked = _form("Step 2: What is your favorite color?", color="string")
+        asked = form("Step 2: What is your favorite color?", color="string")
         known = params.request_state if name is None else f"name: {name}"
         return InputRequiredResult(input_requests={"step2": asked}, request_state=known)
     return said(f"{params.request_state}, colour: {colour}")
@@ -160,7 +160,7 @@ async def _within_capabilities(
     if params.input_responses:
         return said("Answered.")
     if capabilities is not None and capabilities.elicitation is not None:
-        asked = _form("What is your name?", name="string")
+        asked = form("What is your name?", name="string")
         return InputRequiredResult(input_requests={"user_name": asked})
     _require_sampling(context)
     return InputRequiredResult(input_requests={"greeting": _sampling("Generate a greeting")})
@@ -184,9 +184,9 @@ def _require_sampling(context: Context) -> None:
 async def _prompt(
     context: Context, params: GetPromptRequestParams
 ) -> GetPromptResult | InputRequiredResult:
-    wanted = _filled_in(params, "user_context", "context")
+    wanted = filled_in(params, "user_context", "context")
     if wanted is None:
-        asked = _form("What context should the prompt use?", context="string")
+        asked = form("What context should the prompt use?", context="string")
         return InputRequiredResult(input_requests={"user_context": asked})
     text = TextContent(text=f"Use this context: {wanted}")
     return GetPromptResult(messages=[PromptMessage(role="user", content=text)])

@@ -24,7 +24,7 @@ from mcp.types import (
 )
 
 from server.app import Context
-from server.conformance import contents, input_required, telling
+from server.conformance import contents, input_required, tasks, telling
 from server.conformance.prompts import PROMPTS
 from server.conformance.resources import RESOURCES, TEMPLATE
 from server.conformance.resources import contents as resource_contents
@@ -34,7 +34,7 @@ PageT = TypeVar("PageT", bound=PaginatedResult)
 
 TOOLS: Final = {
     fixture.definition.name: fixture
-    for fixture in (*contents.TOOLS, *telling.TOOLS, *input_required.TOOLS)
+    for fixture in (*contents.TOOLS, *telling.TOOLS, *input_required.TOOLS, *tasks.TOOLS)
 }
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 import anyio
-from mcp import MCPError
 from mcp.server.subscriptions import PromptsListChanged, ServerEvent, ToolsListChanged
 from mcp.types import (
-    METHOD_NOT_FOUND,
     CallToolRequestParams,
     CallToolResult,
     EmptyResult,
@@ -50,10 +48,8 @@ async def _reconnection(context: Context, params: CallToolRequestParams) -> Call
 
 def _changing(event: ServerEvent) -> CallTool:
     async def call(context: Context, params: CallToolRequestParams) -> CallToolResult:
-        subscriptions = context.lifespan_context.shared.subscriptions
-        if subscriptions is None:
-            raise MCPError(METHOD_NOT_FOUND, "This server tells nobody of changes.")
-        await subscriptions.bus.publish(event)
+        callers = context.lifespan_context
+        await callers.shared.subscriptions.publish(event, callers.current().resource_id)
         return said("All who listen were told.")
 
     return call

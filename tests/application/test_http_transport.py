@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ HEADERS = {
 }
 
 
-@pytest.fixture
-async def http(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
+@asynccontextmanager
+async def opened_http(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
+    """Open a bare HTTP client to a server in process."""
     async with open_shared(settings) as shared:
         app = streamable_http.create_app(
             create_server(settings, shared), host="127.0.0.1", deployment=shared.deployment
@@ -42,6 +44,12 @@ async def http(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
             ) as http,
         ):
             yield http
+
+
+@pytest.fixture
+async def http(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
+    async with opened_http(settings) as http:
+        yield http
 
 
 def call(tool: str, **arguments: Any) -> dict[str, Any]:

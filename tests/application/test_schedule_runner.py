@@ -79,13 +79,19 @@ async def test_a_client_of_2025_that_subscribed_hears_of_a_fire(tmp_path: Path) 
             await heard.wait()
 
 
-async def test_without_an_action_nothing_fires_and_nothing_can_be_subscribed_to(
-    tmp_path: Path,
-) -> None:
+async def test_without_an_action_nothing_fires_and_a_change_is_still_told(tmp_path: Path) -> None:
     settings = settings_in(tmp_path, toolsets=("schedules",))
     async with Client(create_server(settings)) as client:
-        assert client.server_capabilities.resources is not None
-        assert not client.server_capabilities.resources.subscribe
+        caller = Caller(client)
+        await _every_second(caller)
+        async with client.listen(resource_subscriptions=[URI]) as events:
+            await caller.call("update_schedule", schedule_id="plants/hall", status="paused")
+            with anyio.fail_after(20):
+                async for event in events:
+                    assert event.uri == URI  # type: ignore[union-attr]
+                    break
+        history = await caller.call("schedule_history", schedule_id="plants/hall")
+        assert history["fires"] == []
 
 
 class Hook:

@@ -86,7 +86,7 @@ class DeletedThread(Answer):
     restorable_until: RestorableUntil
 
 
-@memory.tool("Delete a thread", destroys=True, repeatable=True)
+@memory.tool("Delete a thread", destroys=True, repeatable=True, long=True)
 async def delete_thread(
     arguments: DeleteThreadArguments, adapters: Adapters, progress: Progress
 ) -> DeletedThread:
@@ -120,7 +120,7 @@ class DeletedMessages(Answer):
     restorable_until: RestorableUntil
 
 
-@memory.tool("Delete messages", destroys=True, repeatable=True)
+@memory.tool("Delete messages", destroys=True, repeatable=True, long=True)
 async def delete_messages(
     arguments: DeleteMessagesArguments, adapters: Adapters, progress: Progress
 ) -> DeletedMessages:
@@ -152,7 +152,7 @@ class Restored(Answer):
     thread: ShownThread | None = None
 
 
-@memory.tool("Restore", repeatable=True)
+@memory.tool("Restore", repeatable=True, long=True)
 async def restore(arguments: RestoreArguments, adapters: Adapters, progress: Progress) -> Restored:
     """Bring back deleted messages, or a deleted thread with its messages."""
     if arguments.thread_id is not None and arguments.message_ids is None:

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal
-from uuid import uuid4
 
 from pydantic import Field
 
@@ -84,7 +83,7 @@ async def save_message(
     return saved.saved[0]
 
 
-@memory.tool("Save messages", repeatable=True)
+@memory.tool("Save messages", repeatable=True, long=True)
 async def save_messages(
     arguments: SaveMessagesArguments, adapters: Adapters, progress: Progress
 ) -> SavedMessages:
@@ -98,11 +97,11 @@ async def save_messages(
 async def _save(
     given: Sequence[NewMessage], thread_id: str | None, title: str | None, adapters: Adapters
 ) -> SavedMessages:
-    thread_id = thread_id or str(uuid4())
+    thread_id = thread_id or adapters.new_id()
     now = datetime.now(UTC)
     messages = [
         Message(
-            id=each.message_id or str(uuid4()),
+            id=each.message_id or adapters.new_id(),
             thread_id=thread_id,
             resource_id=adapters.resource_id,
             role=each.role,

@@ -110,7 +110,7 @@ class ClonedThread(Answer):
     cloned_messages: int
 
 
-@memory.tool("Clone a thread")
+@memory.tool("Clone a thread", long=True)
 async def clone_thread(
     arguments: CloneThreadArguments, adapters: Adapters, progress: Progress
 ) -> ClonedThread:
