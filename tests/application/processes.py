@@ -44,7 +44,8 @@ class Process:
         self._url = ""
         self._said: list[str] = []
         self._listening = threading.Event()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     @property
     def url(self) -> str:
@@ -67,6 +68,9 @@ class Process:
         """End it as a power cut would."""
         self.popen.kill()
         self.popen.wait()
+        self._reader.join()
+        if self.popen.stderr is not None:
+            self.popen.stderr.close()
 
     def stop(self) -> int:
         """Ask it to end, and return its status."""
@@ -107,6 +111,7 @@ class Proxy:
                 self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
                 yield self
             finally:
+                self.opened.set()
                 await runner.cleanup()
 
     async def _pass(self, request: web.Request) -> web.StreamResponse:
