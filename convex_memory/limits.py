@@ -41,6 +41,8 @@ SCHEDULE_POLL_MS_DEFAULT: Final = 1000
 # --- The cache function
 CACHE_DELETE_ITEMS_MAX: Final = 25
 """List items one cache call removes before it answers `hasMore`."""
+CACHE_SWEEP_ROWS: Final = 256
+"""Keys one sweep looks at, to remove those that have expired."""
 CACHE_BATCHES_MAX: Final = 1000
 """Times an adapter repeats one cache operation while the answer says `hasMore`."""
 CACHE_TTL_MS_DEFAULT: Final = 300_000

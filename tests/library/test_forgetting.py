@@ -5,15 +5,19 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from convex_memory.cache import ConvexServerCache
 from convex_memory.deployment import STORAGE_FUNCTION
 from convex_memory.embedded import DATABASE_NAME, EmbeddedDeployment, engine, forgetting
+from convex_memory.embedded.functions.mastra import cache as cache_function
 from convex_memory.embedded.functions.memory import threads
 from convex_memory.errors import NotFound
+from convex_memory.limits import CACHE_DELETE_ITEMS_MAX
 from convex_memory.records import Message, Thread
 from convex_memory.store import ConvexStore, MemoryStore
 from tests.contract.legs import Clock
@@ -236,3 +240,40 @@ async def test_purging_goes_in_batches_and_then_asks_for_no_lock(
     assert deployment._engine is not None
     # It would raise on a reader if it wrote.
     assert await deployment._engine.read(forgetting.purge) is False
+
+
+async def test_cached_keys_that_nobody_touches_again_go_when_they_have_expired(
+    deployment: EmbeddedDeployment, memory: MemoryStore, clock: Clock, tmp_path: Path
+) -> None:
+    cache = ConvexServerCache(deployment, ttl_ms=HOUR, now_ms=clock.now_ms)
+    await cache.set("lasts", 1, ttl_ms=0)
+    await cache.set("fresh", 1, ttl_ms=3 * HOUR)
+    await cache.set("old", 1)
+    await cache.increment("count")
+    for number in range(CACHE_DELETE_ITEMS_MAX + 5):
+        await cache.list_push("list", number)
+    assert await memory.sweep() is False
+    clock.advance_ms(HOUR)
+    assert [await memory.sweep() for _ in range(3)] == [True, True, False]
+    assert (rows(tmp_path, "mastra_cache"), rows(tmp_path, "mastra_cache_list_items")) == (2, 0)
+    assert [await cache.get(key) for key in ("lasts", "fresh", "old")] == [1, 1, None]
+
+
+async def test_a_cache_of_many_keys_is_swept_a_part_at_a_time(
+    deployment: EmbeddedDeployment,
+    memory: MemoryStore,
+    clock: Clock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cache_function, "CACHE_SWEEP_ROWS", 2)
+    cache = ConvexServerCache(deployment, ttl_ms=HOUR, now_ms=clock.now_ms)
+    for number in range(6):
+        await cache.set(f"key {number}", number)
+    clock.advance_ms(HOUR)
+    left = [rows(tmp_path, "mastra_cache")]
+    while left[-1]:
+        assert await memory.sweep() is True
+        left.append(rows(tmp_path, "mastra_cache"))
+    assert all(1 <= before - after <= 2 for before, after in pairwise(left))
+    assert await memory.sweep() is False

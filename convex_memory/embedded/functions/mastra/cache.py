@@ -9,6 +9,7 @@ the caller repeats its call.
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from convex_memory.embedded.documents import Documents, Record, Row
 from convex_memory.embedded.functions.function import Args, SoftRefusal
 from convex_memory.embedded.tables import CACHE, CACHE_LIST_ITEMS
 from convex_memory.errors import InvalidArgument
-from convex_memory.limits import CACHE_DELETE_ITEMS_MAX
+from convex_memory.limits import CACHE_DELETE_ITEMS_MAX, CACHE_SWEEP_ROWS
 from convex_memory.values import Value
 
 READS: Final = frozenset({"get", "listLength", "listFromTo"})
@@ -146,6 +147,33 @@ _OPERATIONS: Final[Mapping[str, Callable[[Documents, Args], Value]]] = {
     "delete": _delete,
     "clear": _clear,
 }
+
+
+def sweep(documents: Documents) -> bool:
+    """Remove some keys that have expired and that nobody touches any more; say whether it did.
+
+    There is no index of when keys expire. So each call looks at some keys that follow one another,
+    beginning anywhere; of a small cache it looks at all.
+    """
+    connection = documents.connection
+    first, last = connection.execute(
+        'SELECT min("_sequence"), max("_sequence") FROM mastra_cache'
+    ).fetchone()
+    if first is None:
+        return False
+    dead = connection.execute(
+        'SELECT "key" FROM (SELECT "key", "kind", "expiresAt" FROM mastra_cache '
+        'WHERE "_sequence" >= ? ORDER BY "_sequence" LIMIT ?) WHERE "kind" = \'deleted\' '
+        "OR (typeof(\"expiresAt\") IN ('integer', 'real') AND \"expiresAt\" <= ?)",
+        (
+            first + random.randrange(max(last - first - CACHE_SWEEP_ROWS + 2, 1)),
+            CACHE_SWEEP_ROWS,
+            documents.now_ms(),
+        ),
+    ).fetchall()
+    for (key,) in dead:
+        _remove(documents, key, documents.first(CACHE, key=key))
+    return bool(dead)
 
 
 # --- Rows

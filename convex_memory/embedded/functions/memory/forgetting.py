@@ -6,6 +6,7 @@ from convex_memory.embedded import forgetting
 from convex_memory.embedded.documents import Documents, Row
 from convex_memory.embedded.forgetting import Discarded
 from convex_memory.embedded.functions.function import Args, allow_only
+from convex_memory.embedded.functions.mastra import cache
 from convex_memory.embedded.functions.memory.rows import find_thread, is_removed, removed_upto
 from convex_memory.embedded.functions.memory.threads import begin_removal, finish_removal
 from convex_memory.embedded.tables import MESSAGES, THREADS
@@ -15,11 +16,13 @@ from convex_memory.values import Value
 def sweep(documents: Documents, args: Args) -> Value:
     """Delete a batch of what is due; say whether there was any.
 
-    What has expired is gone before any function runs; what is left is the trash.
+    What has expired is gone before any function runs; what is left is the trash, and cached keys
+    that nobody touches any more.
     """
     allow_only(args)
     documents.will_write()
-    return {"hasMore": forgetting.purge(documents)}
+    purged = forgetting.purge(documents)
+    return {"hasMore": cache.sweep(documents) or purged}
 
 
 def expire(documents: Documents) -> None:
