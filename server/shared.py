@@ -57,6 +57,10 @@ class Shared:
     subscriptions: Subscriptions
     runs: Runs = field(default_factory=Runs)
 
+    def close_streams(self) -> None:
+        """End every stream of notifications in order, and take no more of them."""
+        self.subscriptions.close()
+
 
 class Callers:
     """The adapters of everybody who calls this server.

@@ -129,7 +129,9 @@ async def _named(
     if name is None:
         asked = form("What is your name?", name="string")
         return InputRequiredResult(input_requests={"user_name": asked})
-    return await _answered(_long.tools["test_tool_with_task"], context, {"user_name": name})
+    greet = _long.tools["test_tool_with_task"]
+    answer: CallToolResult | dict[str, Any] = await _answered(greet, context, {"user_name": name})
+    return answer
 
 
 async def _answered(made: MemoryTool, context: Context, arguments: dict[str, Any]) -> Any:
