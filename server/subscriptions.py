@@ -34,6 +34,7 @@ from mcp.types import (
     UnsubscribeRequestParams,
 )
 
+from convex_memory.principals import namespace_of
 from server.change_feed import Change, ChangeFeed
 from tools.resources import changed_uris, changes_list
 
@@ -193,23 +194,22 @@ class Subscriptions:
         # Each but once: an event says that something changed, not how often.
         events: dict[tuple[str, ServerEvent], None] = {}
         for change in changes:
-            uris = changed_uris(change["table"], str(change.get("id")), change.get("threadId"))
-            owner = change.get("resourceId")
-            if owner is None:
-                owner = await self._owner(uris, change.get("threadId"))
+            owner = change.get("resourceId") or await self._owner(change)
             if owner is None:
                 continue
-            for uri in uris:
+            for uri in {**_uris_of(change), **_uris_of(change, namespace_of(owner))}:
                 events[owner, ResourceUpdated(uri=uri)] = None
             if changes_list(change["table"], change["kind"]):
                 events[owner, ResourcesListChanged()] = None
         for owner, event in events:
             await self.publish(event, owner)
 
-    async def _owner(self, uris: Sequence[str], thread_id: str | None) -> str | None:
-        """Look up whose a thread is, if somebody waits for news of it."""
+    async def _owner(self, change: Change) -> str | None:
+        """Look up whose a row's thread is, if somebody waits for news of it."""
+        thread_id = change.get("threadId")
         if self._feed is None or thread_id is None:
             return None
+        uris = _uris_of(change)
         wanted = any(each.wants(uri) for each in self._listeners.values() for uri in uris)
         wanted = wanted or any(uri in each.uris for each in self._sessions.values() for uri in uris)
         return await self._feed.owner_of(thread_id) if wanted else None
@@ -239,6 +239,13 @@ class Subscriptions:
             except (anyio.BrokenResourceError, anyio.ClosedResourceError, TimeoutError):
                 logger.debug("a client that subscribed is gone, or does not read")
                 self._forget(key)
+
+
+def _uris_of(change: Change, namespace: str = "") -> dict[str, None]:
+    """Return the resources a change is of, as whoever lives in a name space calls them."""
+    row_id, thread_id = str(change.get("id")), change.get("threadId")
+    named = None if thread_id is None else str(thread_id).removeprefix(namespace)
+    return dict.fromkeys(changed_uris(change["table"], row_id.removeprefix(namespace), named))
 
 
 def _connection_of(context: ServerRequestContext[Any]) -> Connection:

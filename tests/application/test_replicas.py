@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 
 from convex_memory.embedded import ADMIN_KEY_NAME
 from server.idempotency import META_KEY
@@ -23,9 +25,18 @@ REPLICAS = 3
 QUICK = {"MEMORY_TASK_LEASE_MS": "1000", "MEMORY_TASK_GRACE_MS": "50"}
 
 
+TOKENS = {name: f"the token of {name}".replace(" ", "-") for name in ("mara", "otto")}
+
+
 @dataclass(frozen=True)
 class Cluster:
-    """Servers on one memory; the deployment they use, where they do not open the folder."""
+    """Servers on one memory.
+
+    Attributes:
+        servers: They.
+        deployment: What they use, where they do not open the folder; they ask for tokens then.
+        environment: Their settings.
+    """
 
     servers: list[Process]
     deployment: Process | None
@@ -48,6 +59,7 @@ def cluster(
         environment = {
             "CONVEX_URL": deployment.url,
             "CONVEX_ADMIN_KEY": (folder / ADMIN_KEY_NAME).read_text().strip(),
+            "MEMORY_HTTP_TOKENS": ",".join(f"{name}={token}" for name, token in TOKENS.items()),
             **QUICK,
         }
     servers = [Process("serve", environment) for _ in range(REPLICAS)]
@@ -61,8 +73,17 @@ def cluster(
 
 
 @asynccontextmanager
-async def client_of(url: str, mode: Any = "auto") -> AsyncIterator[Client]:
-    async with Client(f"{url}/mcp", mode=mode, extensions=[TakesTasks()]) as client:
+async def client_of(url: str, mode: Any = "auto", who: str = "mara") -> AsyncIterator[Client]:
+    async with (
+        httpx2.AsyncClient(
+            headers={"Authorization": f"Bearer {TOKENS[who]}"}, timeout=httpx2.Timeout(30, read=300)
+        ) as wire,
+        Client(
+            streamable_http_client(f"{url}/mcp", http_client=wire),
+            mode=mode,
+            extensions=[TakesTasks()],
+        ) as client,
+    ):
         yield client
 
 
@@ -153,3 +174,34 @@ async def test_a_task_of_a_server_that_was_killed_is_done_by_another(cluster: Cl
         assert (await Caller(survivor).call("describe_index", index="i"))["count"] == 100
         async with client_of(cluster.origins[1]) as client:
             assert await task_of(client, task.task_id) == ended
+
+
+@pytest.mark.parametrize("cluster", ["deployment"], indirect=True)
+async def test_principals_hear_and_ask_of_nothing_but_what_is_theirs(cluster: Cluster) -> None:
+    one, other, third = cluster.origins
+    uris = ["memory://threads/own", "memory://threads/own/messages/m", "memory://working-memory"]
+    async with (
+        client_of(one, who="mara") as mara,
+        client_of(other, who="otto") as otto,
+        client_of(third, who="mara") as writer,
+    ):
+        async with mara.listen(resource_subscriptions=uris, resources_list_changed=True) as events:
+            told = []
+            save: dict[str, Any] = {"role": "user", "thread_id": "own", "message_id": "m"}
+            await Caller(otto).call("save_message", content="Otto's", **save)
+            await Caller(otto).call("update_working_memory", content="Otto's")
+            await Caller(writer).call("save_message", content="Mara's", **save)
+            with anyio.fail_after(30):
+                async for event in events:
+                    told.append(getattr(event, "uri", "list"))
+                    if len(told) == 3:
+                        break
+        # In the order in which it was written: what was before hers was his.
+        assert sorted(told) == ["list", *uris[:2]]
+
+        await Caller(otto).call("create_index", index="theirs", dimension=2)
+        for number, client in enumerate((mara, otto), 1):
+            meta: Any = {META_KEY: "one key of two principals"}
+            pushed = await client.call_tool("cache_push", {"key": "k", "value": number}, meta=meta)
+            assert pushed.structured_content == {"length": 1}
+            assert (await Caller(client).call("cache_replay", key="k"))["items"] == [number]
