@@ -53,7 +53,7 @@ def _schedules(adapters: Adapters, settings: Settings, subscriptions: Subscripti
     runner = ScheduleRunner(
         adapters.deployment,
         adapters.store.schedules,
-        notifying(subscriptions, adapters.resource_id)
+        notifying(subscriptions)
         if settings.schedule_action == NOTIFY
         else posting_to(settings.schedule_action),
         poll_ms=settings.schedule_poll_ms,

@@ -15,18 +15,14 @@ from tools.resources import schedule_uri
 _SECONDS_MAX: Final = 10
 
 
-def notifying(subscriptions: Subscriptions, resource_id: str) -> Action:
+def notifying(subscriptions: Subscriptions) -> Action:
     """Return the action that tells the clients subscribed to the schedule's resource.
 
-    Args:
-        subscriptions: Those in this process; the change feed reaches the others.
-        resource_id: Whose the schedules are that belong to nobody.
+    Those in this process; the change feed reaches the others.
     """
 
     async def notify(schedule: Schedule, trigger: ScheduleTrigger) -> None:
-        owned = schedule.owner_type == "resource" and schedule.owner_id is not None
-        owner = str(schedule.owner_id) if owned else resource_id
-        await subscriptions.publish(ResourceUpdated(uri=schedule_uri(schedule.id)), owner)
+        await subscriptions.publish(ResourceUpdated(uri=schedule_uri(schedule.id)), None)
 
     return notify
 

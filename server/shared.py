@@ -146,7 +146,9 @@ def shared_over(deployment: Deployment, settings: Settings) -> Shared:
         capabilities,
         poll_ms=POLL_MS_EMBEDDED if settings.embedded else FEED_MS_REMOTE,
     )
-    return Shared(deployment, capabilities, indexing, feed, Subscriptions(feed))
+    asks = settings.http_tokens is not None or settings.oauth_issuer is not None
+    subscriptions = Subscriptions(feed, None if asks else settings.resource_id)
+    return Shared(deployment, capabilities, indexing, feed, subscriptions)
 
 
 def adapters_of(shared: Shared, settings: Settings, principal: str) -> Adapters:

@@ -78,10 +78,13 @@ class Subscriptions:
 
     Args:
         feed: Tells what was written; without it only what is published here is heard.
+        nobodys: The resource that sees what belongs to nobody, such as schedules; None where
+            callers are principals, who do not.
     """
 
-    def __init__(self, feed: ChangeFeed | None = None) -> None:
+    def __init__(self, feed: ChangeFeed | None = None, nobodys: str | None = None) -> None:
         self._feed = feed
+        self._nobodys = nobodys
         self._listeners: dict[str, _Listeners] = {}
         self._sessions: dict[int, _Session] = {}
         self._closed = False
@@ -194,7 +197,7 @@ class Subscriptions:
         # Each but once: an event says that something changed, not how often.
         events: dict[tuple[str, ServerEvent], None] = {}
         for change in changes:
-            owner = change.get("resourceId") or await self._owner(change)
+            owner = change.get("resourceId") or await self._owner(change) or self._nobodys
             if owner is None:
                 continue
             for uri in {**_uris_of(change), **_uris_of(change, namespace_of(owner))}:
@@ -223,8 +226,16 @@ class Subscriptions:
             for uri in list(session.uris):
                 await self.publish(ResourceUpdated(uri=uri), session.resource_id)
 
-    async def publish(self, event: ServerEvent, resource_id: str) -> None:
-        """Tell those of a resource who asked that something of theirs changed."""
+    async def publish(self, event: ServerEvent, resource_id: str | None) -> None:
+        """Tell those of a resource who asked that something of theirs changed.
+
+        Args:
+            event: What changed.
+            resource_id: Whose it is; None: nobody's.
+        """
+        resource_id = self._nobodys if resource_id is None else resource_id
+        if resource_id is None:
+            return
         if (listeners := self._listeners.get(resource_id)) is not None:
             await listeners.bus.publish(event)
         if not isinstance(event, ResourceUpdated):

@@ -17,7 +17,7 @@ const FOLLOWED: Partial<Record<MemoryTable, { thread?: string; resource?: string
   mastra_threads: { thread: "id", resource: "resourceId" },
   mastra_messages: { thread: "thread_id", resource: "resourceId" },
   mastra_resources: { resource: "id" },
-  mastra_schedules: { resource: "owner_id" },
+  mastra_schedules: {},
   mastra_vector_indexes: {},
 };
 

@@ -197,7 +197,6 @@ SCHEDULES: Final = Table(
         "by_status_next_fire_at[status,next_fire_at] by_created[created_at] by_record_id[id]"
     ),
     followed=True,
-    resource_field="owner_id",
 )
 SCHEDULE_TRIGGERS: Final = Table(
     "mastra_schedule_triggers",

@@ -325,6 +325,7 @@ REQUIREMENTS: dict[str, Requirement] = {
             "store:working:scope": "A thread of another resource is not found.",
             "store:stats": "Stats count what a resource has, and what there is at all.",
             "store:changes": "Every write is in the change feed, in order, once.",
+            "store:changes:schedules": "Writes of schedules are in the change feed, as nobody's.",
             "store:changes:pages": (
                 "The change feed is read a page at a time, for one resource or all."
             ),

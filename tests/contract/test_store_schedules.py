@@ -129,6 +129,21 @@ async def test_a_created_schedule_is_read_back(schedules: ScheduleStore, make: M
     assert (plain.status, plain.workflow_id, plain.metadata) == ("active", None, None)
 
 
+@requirement("store:changes:schedules")
+async def test_writes_of_schedules_are_in_the_change_feed(store: ConvexStore, make: Make) -> None:
+    start = (await store.memory.stats()).last_change or 0
+    schedule = make("told", owner_type="resource", owner_id="ann")
+    await store.schedules.create_schedule(schedule)
+    await store.schedules.update_schedule(id=schedule.id, status="paused")
+    await store.schedules.delete_schedule(id=schedule.id)
+    feed = await store.memory.changes(after=start, limit=1000)
+    assert [
+        (change.table, change.kind, change.resource_id, change.thread_id)
+        for change in feed.changes
+        if change.id == schedule.id
+    ] == [(TABLE, kind, None, None) for kind in ("insert", "update", "delete")]
+
+
 @requirement("store:schedules:create:duplicate")
 async def test_a_second_schedule_with_one_id_is_refused(
     schedules: ScheduleStore, make: Make
