@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import anyio
@@ -28,6 +28,8 @@ from mcp.types import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
     EmptyResult,
+    RequestId,
+    ServerNotification,
     SubscribeRequestParams,
     SubscriptionsListenRequestParams,
     SubscriptionsListenResult,
@@ -47,8 +49,8 @@ URIS_MAX: Final = 1000
 """Resources one stream, or one session, may ask for."""
 BACKLOG_MAX: Final = 256
 """Events that wait for a client to read them before its stream is ended."""
-_SEND_SECONDS_MAX: Final = 5
-"""How long one client may take to accept a notification before it goes without."""
+SEND_SECONDS_MAX: Final = 10
+"""How long a client may take to accept a notification before it is told nothing more."""
 
 
 @dataclass(slots=True)
@@ -57,6 +59,19 @@ class _Session:
 
     resource_id: str
     uris: dict[str, ServerSession] = field(default_factory=dict)
+
+
+class _Timely:
+    """A stream's way to its client, who has to read what is sent."""
+
+    def __init__(self, session: ServerSession) -> None:
+        self._session = session
+
+    async def send_notification(
+        self, notification: ServerNotification, related_request_id: RequestId | None = None
+    ) -> None:
+        with anyio.fail_after(SEND_SECONDS_MAX):
+            await self._session.send_notification(notification, related_request_id)
 
 
 class _Listeners:
@@ -109,7 +124,10 @@ class Subscriptions:
         try:
             await self._enter()
             try:
-                return await listeners.handler(context, params)
+                timely: Any = _Timely(context.session)
+                return await listeners.handler(replace(context, session=timely), params)
+            except TimeoutError as error:
+                raise MCPError(INTERNAL_ERROR, "The client does not read its stream.") from error
             finally:
                 self._leave()
         finally:
@@ -245,7 +263,7 @@ class Subscriptions:
             if subscribed.resource_id != resource_id or session is None:
                 continue
             try:
-                with anyio.fail_after(_SEND_SECONDS_MAX):
+                with anyio.fail_after(SEND_SECONDS_MAX):
                     await session.send_resource_updated(event.uri)
             except (anyio.BrokenResourceError, anyio.ClosedResourceError, TimeoutError):
                 logger.debug("a client that subscribed is gone, or does not read")

@@ -13,6 +13,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from pydantic import SecretStr
 
+from server.idempotency import META_KEY
 from server.settings import Settings
 from tests.application.connections import ROOT, Caller, connected, settings_in
 from tests.bridge.serving import BRIDGE, Bridge, bridge
@@ -292,3 +293,13 @@ async def test_the_command_says_once_on_stderr_what_is_slower(
     assert "slower" in told[0]["message"]
     assert "`convex-memory functions DIR`" in told[0]["message"]
     assert "`npx convex deploy`" in told[0]["message"]
+
+
+async def test_a_call_with_a_key_happens_once_and_listening_is_no_error(caller: Caller) -> None:
+    meta: Any = {META_KEY: "k"}
+    for _ in range(2):
+        pushed = await caller.client.call_tool("cache_push", {"key": "s", "value": 1}, meta=meta)
+        assert pushed.structured_content == {"length": 1}
+    async with caller.client.listen(resource_subscriptions=["memory://threads/t"]):
+        await caller.save("t", "Hello")
+    assert (await caller.call("cache_replay", key="s"))["items"] == [1]

@@ -10,9 +10,15 @@ import anyio
 import pytest
 from mcp import Client, MCPDeprecationWarning, MCPError
 from mcp.client.subscriptions import Subscription
+from mcp.server import ServerRequestContext
 from mcp.shared.subscriptions import ResourcesListChanged, ResourceUpdated
-from mcp.types import ResourceUpdatedNotification
+from mcp.types import (
+    ResourceUpdatedNotification,
+    SubscriptionFilter,
+    SubscriptionsListenRequestParams,
+)
 
+from server import subscriptions
 from server.app import create_server
 from server.subscriptions import STREAMS_OF_ONE_MAX, URIS_MAX
 from tests.application.connections import Caller, settings_in
@@ -201,3 +207,61 @@ async def test_a_client_cannot_listen_without_bounds(tmp_path: Path) -> None:
         async with client.listen(resource_subscriptions=[THREAD]) as events:
             await Caller(client).save("garden/west", "Hello")
             assert await heard(events) == THREAD
+
+
+class Wire:
+    """A client's session, which takes what it is sent, or stops reading after the first."""
+
+    def __init__(self, reads: bool) -> None:
+        self.reads = reads
+        self.taken: list[Any] = []
+        self.acknowledged = anyio.Event()
+
+    async def send_notification(self, notification: Any, related_request_id: Any = None) -> None:
+        if self.acknowledged.is_set() and not self.reads:
+            await anyio.sleep_forever()
+        self.taken.append(notification)
+        self.acknowledged.set()
+
+
+def context_of(wire: Any) -> ServerRequestContext[Any]:
+    return ServerRequestContext(
+        session=wire,
+        lifespan_context=None,
+        protocol_version="2026-07-28",
+        method="subscriptions/listen",
+        request_id=1,
+    )
+
+
+async def test_a_client_that_does_not_read_is_dropped_and_holds_up_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(subscriptions, "SEND_SECONDS_MAX", 0.05)
+    told = subscriptions.Subscriptions()
+    params = SubscriptionsListenRequestParams(
+        notifications=SubscriptionFilter(resource_subscriptions=[THREAD])
+    )
+    refused: list[str] = []
+
+    async def listen(wire: Wire) -> None:
+        try:
+            await told.listen(context_of(wire), params, "mara")
+        except MCPError as error:
+            refused.append(error.error.message)
+
+    stuck, healthy = Wire(reads=False), Wire(reads=True)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(listen, stuck)
+        tasks.start_soon(listen, healthy)
+        await stuck.acknowledged.wait()
+        await healthy.acknowledged.wait()
+        for _ in range(2 * subscriptions.BACKLOG_MAX):
+            await told.publish(ResourceUpdated(uri=THREAD), "mara")
+        with anyio.fail_after(10):
+            while not refused or len(healthy.taken) <= 2 * subscriptions.BACKLOG_MAX:
+                await anyio.sleep(0.01)
+        told.close()
+    assert refused == ["The client does not read its stream."]
+    assert len(stuck.taken) == 1
+    assert len(healthy.taken) == 1 + 2 * subscriptions.BACKLOG_MAX
