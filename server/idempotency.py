@@ -9,6 +9,7 @@ with the same ids, and of the others it is said that their outcome is not known.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from typing import Any, Final
 
@@ -16,11 +17,13 @@ import anyio
 from mcp.server import ServerRequestContext
 from mcp.types import CallToolResult
 
-from convex_memory.errors import InvalidArgument
+from convex_memory.errors import ConvexMemoryError, InvalidArgument
 from server.calls import Call, refusal_code
 from server.journal import Journal, Standing, name_of
 from server.runs import Runs
 from tools.toolset import Progress, refusal
+
+logger = logging.getLogger(__name__)
 
 META_KEY: Final = "convex-memory/idempotencyKey"
 HEADER: Final = "Idempotency-Key"
@@ -28,6 +31,8 @@ REPLAYED: Final = "convex-memory/replayed"
 """In `_meta` of an answer: it is that of an earlier call with this key."""
 
 KEY_CHARS_MAX: Final = 255
+TURNS_MAX: Final = 500
+"""How often one call may be begun; every time is written down."""
 KEPT_MS: Final = 86_400_000
 PREFIX: Final = "convex-memory:calls:"
 _LOOK_SECONDS: Final = (0.02, 0.5)
@@ -107,6 +112,8 @@ class _Once:
                 return refusal("conflict", _OTHER_CALL.format(tool=standing.opened.body["tool"]))
             if standing.ended is not None:
                 return await self._answer(standing)
+            if standing.turns > TURNS_MAX:
+                return refusal("limit_exceeded", _TOO_OFTEN)
             if standing.holder == self._by:
                 return await self._runs.start(lambda: self._work(progress)).result()
             if await self._journal.is_abandoned(standing):
@@ -125,21 +132,22 @@ class _Once:
 
     async def _work(self, progress: Progress) -> CallToolResult:
         """Do it, and write down what came of it before anybody hears."""
-        over = False
+        repeatable = self._call.tool.repeatable
+        ended, nothing_done = False, False
         try:
             async with self._journal.beating(self._by, self._lease_ms):
                 result = await self._call.perform(progress, self._name)
                 code = refusal_code(result)
-                if code is None or (code in _UNCERTAIN and not self._call.tool.repeatable):
+                nothing_done = code is not None and (code not in _UNCERTAIN or repeatable)
+                if not nothing_done:
                     await self._end(result)
-                else:
-                    await self._journal.append("released", self._by)
-                over = True
+                    ended = True
+        except ConvexMemoryError as error:
+            # It was done, and whoever waits is told so. Who asks again may not be.
+            logger.warning("the answer to a call with a key could not be kept: %s", error.code)
         finally:
-            with anyio.move_on_after(2, shield=True):
-                if not over and self._call.tool.repeatable:
-                    await self._journal.append("released", self._by)
-                await self._journal.silence(self._by)
+            released = nothing_done or (repeatable and not ended)
+            await self._journal.let_go(self._by, released=released)
         return result
 
     async def _end(self, result: CallToolResult) -> None:
@@ -158,6 +166,9 @@ class _Once:
 _OTHER_CALL: Final = (
     "This idempotency key was used for another call, of {tool} with other arguments. A key belongs "
     "to one call: make a new one for each, and repeat it only with the same arguments."
+)
+_TOO_OFTEN: Final = (
+    f"This call was refused {TURNS_MAX} times under this idempotency key. Use a new key."
 )
 _UNKNOWN: Final = (
     "The process that ran the first call with this idempotency key ended before it had answered: "

@@ -10,11 +10,11 @@ another's clock for that, only one that goes with the deployment's.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -27,6 +27,7 @@ Kind = Literal["opened", "claimed", "released", "ended", "asked", "given"]
 
 TEXT_PART_CHARS: Final = 400_000
 """Of a long text, so much in one entry: in ASCII, quoted twice, it stays under 1 MiB."""
+_LETTING_GO_SECONDS_MAX: Final = 2
 INLINE_CHARS_MAX: Final = 100_000
 """A longer text is kept beside the journal, so that reading that stays cheap."""
 
@@ -129,7 +130,7 @@ class Journal:
         note = await self._cache.get(f"{self._key}/{by}")
         return None if note is None else str(note)
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def beating(
         self, by: str, lease_ms: int, note: Callable[[], str | None] = lambda: None
     ) -> AsyncIterator[None]:
@@ -144,12 +145,33 @@ class Journal:
                     # Whether it lasts decides about the lease; the work goes on meanwhile.
                     continue
 
+        failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(beats)
             try:
                 yield
+            except Exception as error:
+                # The group would wrap it, and nobody would know it again.
+                failure = error
             finally:
                 tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def let_go(self, by: str, *, released: bool) -> None:
+        """Leave the work, whatever happens: it is looked after by nobody from now on.
+
+        Args:
+            by: Who held it.
+            released: Whether somebody else may begin it again, knowing that it was not done.
+        """
+        with (
+            anyio.move_on_after(_LETTING_GO_SECONDS_MAX, shield=True),
+            contextlib.suppress(ConvexMemoryError),
+        ):
+            if released:
+                await self.append("released", by)
+            await self.silence(by)
 
     async def is_abandoned(self, standing: Standing) -> bool:
         """Whether whoever did the work let go of it, or died."""

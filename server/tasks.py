@@ -167,10 +167,7 @@ class Tasks:
                 written = True
         finally:
             self._working.pop(working.task_id, None)
-            with anyio.move_on_after(2, shield=True):
-                if not written:
-                    await journal.append("released", working.by)
-                await journal.silence(working.by)
+            await journal.let_go(working.by, released=not written)
 
     async def _is_lost(self, working: Working) -> bool:
         """Whether a task was cancelled, or taken over, in another process."""

@@ -26,8 +26,11 @@ class Hold:
         waiting: How many there are now.
     """
 
-    def __init__(self, which: Callable[[str, Mapping[str, Any]], bool]) -> None:
+    def __init__(
+        self, which: Callable[[str, Mapping[str, Any]], bool], error: Exception | None
+    ) -> None:
         self.which = which
+        self.error = error
         self.held = anyio.Event()
         self.waiting = 0
         self._opened = anyio.Event()
@@ -37,6 +40,8 @@ class Hold:
         self._opened.set()
 
     async def wait(self) -> None:
+        if self.error is not None:
+            raise self.error
         self.waiting += 1
         self.held.set()
         try:
@@ -56,9 +61,11 @@ class Gate:
         self._inner = inner
         self._holds: list[Hold] = []
 
-    def hold(self, which: Callable[[str, Mapping[str, Any]], bool]) -> Hold:
-        """Hold up such calls from now on."""
-        self._holds.append(Hold(which))
+    def hold(
+        self, which: Callable[[str, Mapping[str, Any]], bool], error: Exception | None = None
+    ) -> Hold:
+        """Hold up such calls from now on, or have them fail."""
+        self._holds.append(Hold(which, error))
         return self._holds[-1]
 
     def open(self) -> None:

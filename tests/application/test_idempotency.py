@@ -11,6 +11,8 @@ import pytest
 from mcp import Client
 from mcp.types import CallToolResult
 
+from convex_memory.errors import Unreachable
+from server import idempotency
 from server.idempotency import HEADER, META_KEY, REPLAYED
 from tests.application.connections import Caller, connected, settings_in
 from tests.application.replicas import ends, replica
@@ -199,6 +201,33 @@ async def test_a_client_that_leaves_finds_its_answer_when_it_comes_back(tmp_path
         again = await keyed(client, "k", "cache_push", key="stream", value=1)
         assert again.structured_content == {"length": 1}
         assert (await Caller(client).call("cache_replay", key="stream"))["items"] == [1]
+
+
+async def test_an_answer_that_cannot_be_kept_is_told_and_the_next_is_not_run(
+    tmp_path: Path,
+) -> None:
+    async with (
+        replica(settings_in(tmp_path)) as (one, _, gate),
+        Client(one) as client,
+    ):
+        gate.hold(ends, Unreachable("The deployment is gone."))
+        pushed = await keyed(client, "k", "cache_push", key="stream", value=1)
+        assert pushed.structured_content == {"length": 1}
+        again = await keyed(client, "k", "cache_push", key="stream", value=1)
+        assert code_of(again) == "unreachable"
+        assert (await Caller(client).call("cache_replay", key="stream"))["items"] == [1]
+
+
+async def test_a_call_is_not_begun_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency, "TURNS_MAX", 3)
+    async with connected("memory/2026", settings_in(tmp_path)) as caller:
+        codes = [
+            code_of(await keyed(caller.client, "k", "update_thread", thread_id="t", title="x"))
+            for _ in range(5)
+        ]
+    assert codes == ["not_found"] * 3 + ["limit_exceeded"] * 2
 
 
 async def test_a_header_is_a_key_too(tmp_path: Path) -> None:
