@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import anyio
 from mcp.server import ServerRequestContext
 from mcp.server.context import HandlerResult
 from mcp.types import CallToolResult
@@ -59,7 +61,9 @@ class Answering:
         """
 
         async def progress(done: float, total: float | None = None) -> None:
-            await context.session.report_progress(done, total)
+            # A call with a key goes on without the client that sent it.
+            with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+                await context.session.report_progress(done, total)
 
         try:
             key = None if tool.read_only else key_in(context)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -12,6 +12,9 @@ from anyio.abc import TaskGroup
 from convex_memory.errors import Overloaded
 
 T = TypeVar("T")
+
+RUNNING_MAX: Final = 2048
+"""Pieces of work one process has begun at a time."""
 
 
 class Run(Generic[T]):
@@ -64,6 +67,7 @@ class Runs:
 
     def __init__(self) -> None:
         self._tasks: TaskGroup | None = None
+        self._running = 0
 
     @property
     def open(self) -> bool:
@@ -85,10 +89,19 @@ class Runs:
         """Begin something, and return at once.
 
         Raises:
-            Overloaded: The process is about to end.
+            Overloaded: The process is about to end, or has more to do than it can take.
         """
         if self._tasks is None:
             raise Overloaded("The server is stopping. Try again.")
+        if self._running >= RUNNING_MAX:
+            raise Overloaded("The server has too much to do. Nothing was done; try again later.")
         run = Run(work)
-        self._tasks.start_soon(run.go)
+        self._running += 1
+        self._tasks.start_soon(self._go, run)
         return run
+
+    async def _go(self, run: Run[Any]) -> None:
+        try:
+            await run.go()
+        finally:
+            self._running -= 1

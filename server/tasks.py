@@ -127,6 +127,8 @@ class Tasks:
                 return await self._perform(call, working, task_id)
             finally:
                 self._running[resource_id] -= 1
+                if not self._running[resource_id]:
+                    del self._running[resource_id]
 
         working.run = runs.start(work)
         return working

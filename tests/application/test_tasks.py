@@ -18,6 +18,8 @@ from mcp.types import (
     MISSING_REQUIRED_CLIENT_CAPABILITY,
 )
 
+from convex_memory.errors import Overloaded
+from server import runs
 from server.answering import Answering
 from server.calls import Call
 from server.idempotency import META_KEY
@@ -405,3 +407,24 @@ def test_what_may_take_long_are_tools_that_write() -> None:
     long = {name for name, tool in select(TOOLSETS).items() if tool.long}
     assert {"save_messages", "upsert_embeddings", "delete_index", "delete_thread"} <= long
     assert not [name for name, tool in select(TOOLSETS).items() if tool.long and tool.read_only]
+
+
+async def test_work_is_refused_when_there_is_too_much_or_the_server_stops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runs, "RUNNING_MAX", 1)
+    work = runs.Runs()
+
+    async def one() -> int:
+        return 1
+
+    async with work.opened():
+        endless = work.start(anyio.sleep_forever)
+        with pytest.raises(Overloaded, match="too much"):
+            work.start(one)
+        endless.cancel()
+        with pytest.raises(Overloaded, match="stopped"):
+            await endless.result()
+        assert await work.start(one).result() == 1
+    with pytest.raises(Overloaded, match="stopping"):
+        work.start(one)
