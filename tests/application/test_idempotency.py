@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ async def test_two_servers_at_once_run_it_once(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     async with (
         replica(settings) as (one, _, gate),
-        replica(settings) as (other, _, _),
+        replica(settings) as (other, _, others),
         Client(one) as first,
         Client(other) as second,
         anyio.create_task_group() as tasks,
@@ -130,8 +131,10 @@ async def test_two_servers_at_once_run_it_once(tmp_path: Path) -> None:
         hold = gate.hold(pushes)
         tasks.start_soon(push, first)
         await hold.held.wait()
+        looks = others.hold(lambda path, args: args.get("op") == "listFromTo")
         tasks.start_soon(push, second)
-        # The second has found the first at work, and waits for it, as long as that takes.
+        await looks.held.wait()
+        looks.open()
         assert answers == []
         gate.open()
         with anyio.fail_after(30):
@@ -141,50 +144,44 @@ async def test_two_servers_at_once_run_it_once(tmp_path: Path) -> None:
         assert (await Caller(second).call("cache_replay", key="stream"))["items"] == ["once"]
 
 
+@asynccontextmanager
+async def cut_off(tmp_path: Path, tool: str, **arguments: Any) -> AsyncIterator[Client]:
+    """Have a server fall silent after it has done a call with the key `k`; a client of another."""
+    settings = settings_in(tmp_path, task_lease_ms=LEASE_MS)
+    async with (
+        replica(settings) as (one, _, gate),
+        replica(settings) as (other, _, _),
+        Client(one) as first,
+        Client(other) as second,
+        anyio.create_task_group() as tasks,
+    ):
+        hold = gate.hold(ends)
+        tasks.start_soon(lambda: keyed(first, "k", tool, **arguments))
+        await hold.held.wait()
+        gate.hold(lambda path, args: True)
+        yield second
+        gate.open()
+
+
 async def test_a_call_cut_off_after_its_write_is_run_again_with_the_same_ids(
     tmp_path: Path,
 ) -> None:
-    settings = settings_in(tmp_path, task_lease_ms=LEASE_MS)
     arguments = {"role": "user", "content": "Hello"}
-    async with (
-        replica(settings) as (one, _, gate),
-        replica(settings) as (other, _, _),
-        Client(one) as first,
-        Client(other) as second,
-        anyio.create_task_group() as tasks,
-    ):
-        # Written, but neither its answer nor a sign of life comes after.
-        hold = gate.hold(ends)
-        tasks.start_soon(lambda: keyed(first, "k", "save_message", **arguments))
-        await hold.held.wait()
-        gate.hold(lambda path, args: True)
-        again = await keyed(second, "k", "save_message", **arguments)
+    async with cut_off(tmp_path, "save_message", **arguments) as client:
+        again = await keyed(client, "k", "save_message", **arguments)
         assert again.structured_content is not None
         assert again.structured_content["status"] == "unchanged"
-        threads = (await Caller(second).call("list_threads"))["threads"]
+        threads = (await Caller(client).call("list_threads"))["threads"]
         assert [thread["id"] for thread in threads] == [again.structured_content["thread_id"]]
-        gate.open()
 
 
 async def test_of_a_call_that_may_not_be_repeated_the_outcome_is_unknown(tmp_path: Path) -> None:
-    settings = settings_in(tmp_path, task_lease_ms=LEASE_MS)
     arguments = {"key": "stream", "value": "once"}
-    async with (
-        replica(settings) as (one, _, gate),
-        replica(settings) as (other, _, _),
-        Client(one) as first,
-        Client(other) as second,
-        anyio.create_task_group() as tasks,
-    ):
-        hold = gate.hold(ends)
-        tasks.start_soon(lambda: keyed(first, "k", "cache_push", **arguments))
-        await hold.held.wait()
-        gate.hold(lambda path, args: True)
+    async with cut_off(tmp_path, "cache_push", **arguments) as client:
         for _ in range(2):
-            unknown = await keyed(second, "k", "cache_push", **arguments)
+            unknown = await keyed(client, "k", "cache_push", **arguments)
             assert code_of(unknown) == "outcome_unknown"
-        assert (await Caller(second).call("cache_replay", key="stream"))["items"] == ["once"]
-        gate.open()
+        assert (await Caller(client).call("cache_replay", key="stream"))["items"] == ["once"]
 
 
 async def test_a_client_that_leaves_finds_its_answer_when_it_comes_back(tmp_path: Path) -> None:
