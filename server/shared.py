@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final
 
 from convex_memory.cache import ConvexServerCache
@@ -37,6 +38,7 @@ from tools.toolset import MemoryTool
 
 PRINCIPALS_KEPT_MAX: Final = 1000
 """How many principals' adapters are kept at once; those of others are made anew."""
+NO_TOOLS: Final[Mapping[str, MemoryTool]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +70,15 @@ class Callers:
     Args:
         shared: What they use together.
         settings: Whose memory it is, and what it is made of.
-        tools: What they may call.
+        tools: What they may call, beside resources.
 
     Attributes:
         answering: Answers their calls.
     """
 
-    def __init__(self, shared: Shared, settings: Settings, tools: Mapping[str, MemoryTool]) -> None:
+    def __init__(
+        self, shared: Shared, settings: Settings, tools: Mapping[str, MemoryTool] = NO_TOOLS
+    ) -> None:
         self.shared = shared
         self._settings = settings
         self.answering = Answering(
