@@ -24,6 +24,7 @@ import anyio
 from mcp import Client, StdioServerParameters
 
 from bench.report import CHECKOUT, RESULTS, Report, percentile, positive
+from bench.stdio_client import ALONE
 from convex_memory.limits import SAVE_MESSAGES_MAX
 
 PAGE: Final = 50
@@ -157,7 +158,7 @@ async def measure(
         command=sys.executable,
         args=["-m", "convex_memory"],
         cwd=CHECKOUT,
-        env={"MEMORY_DATA_DIR": str(folder)},
+        env={"MEMORY_DATA_DIR": str(folder), **ALONE},
     )
     tallies: dict[str, Tally] = {}
     async with Client(server) as client:

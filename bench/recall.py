@@ -32,6 +32,7 @@ from mcp import Client, StdioServerParameters
 
 from bench import recall_peers
 from bench.report import CHECKOUT, Report, percentile
+from bench.stdio_client import ALONE
 from convex_memory.embedders import open_embedder
 from convex_memory.search_words import TOKENIZER, match_expression
 
@@ -227,7 +228,7 @@ async def server(folder: Path, resource_id: str) -> AsyncIterator[Client]:
     parameters = StdioServerParameters(
         command=sys.executable,
         args=["-m", "convex_memory"],
-        env={"MEMORY_DATA_DIR": str(folder), "MEMORY_RESOURCE_ID": resource_id},
+        env={"MEMORY_DATA_DIR": str(folder), "MEMORY_RESOURCE_ID": resource_id, **ALONE},
         cwd=CHECKOUT,
     )
     async with Client(parameters) as client:

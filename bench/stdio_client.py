@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from bench.report import CHECKOUT
@@ -34,10 +35,19 @@ _ENVELOPE: Final = {
 }
 
 
+ALONE: Final = {"MEMORY_DAEMON": "off"}
+"""Our server in the process that is started, as the others are."""
+
+
 class Ended(NamedTuple):
-    """What a process had used when it was ended."""
+    """What a process had used when it was ended.
+
+    Attributes:
+        resident_mib: At most, of its own; None where the system does not say.
+    """
 
     cpu_seconds: float
+    resident_mib: float | None
 
 
 class StdioClient:
@@ -47,9 +57,16 @@ class StdioClient:
         command: Starts the server.
         era: The protocol revision to speak.
         folder: Where the server may keep its memory.
+        settings: Of our server.
     """
 
-    def __init__(self, command: Sequence[str], era: str, folder: Path) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        era: str,
+        folder: Path,
+        settings: Mapping[str, str] = MappingProxyType(ALONE),
+    ) -> None:
         self._modern = era == MODERN
         self._last_id = 0
         self.started = time.perf_counter()
@@ -59,7 +76,7 @@ class StdioClient:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd=CHECKOUT,
-            env=_environment(folder),
+            env={**_environment(folder), **settings},
         )
 
     def open(self) -> None:
@@ -110,13 +127,14 @@ class StdioClient:
 
     def end(self) -> Ended:
         """Kill the server where it stands and return what it had used."""
+        resident = _resident_mib(self._process.pid)
         self._process.kill()
         _, status, usage = os.wait4(self._process.pid, 0)
         self._process.returncode = os.waitstatus_to_exitcode(status)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
-        return Ended(usage.ru_utime + usage.ru_stime)
+        return Ended(usage.ru_utime + usage.ru_stime, resident)
 
     def _send(self, message: Mapping[str, Any]) -> None:
         requests = self._process.stdin
@@ -124,6 +142,14 @@ class StdioClient:
             raise RuntimeError("The server has no stdin.")
         requests.write(json.dumps(message).encode() + b"\n")
         requests.flush()
+
+
+def _resident_mib(pid: int) -> float | None:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return None
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def _environment(folder: Path) -> dict[str, str]:

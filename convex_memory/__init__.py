@@ -11,9 +11,12 @@ Names are loaded when they are first used: importing this package costs next to 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+# Type checkers know the name; loading `typing` would cost more than all of this.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from convex_memory.cache import ConvexServerCache
     from convex_memory.deployment import Deployment, Kind
     from convex_memory.embedded import EmbeddedDeployment

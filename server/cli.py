@@ -23,6 +23,7 @@ ENVIRONMENT: Final = """environment (every default works):
   MEMORY_READ_ONLY               true: only tools that change nothing
   MEMORY_EMBEDDER                minilm (offline), off, or openai:MODEL
   MEMORY_LOG_LEVEL               DEBUG, INFO, WARNING or ERROR (default: WARNING)
+  MEMORY_DAEMON                  off: a server of its own for every assistant
 README.md lists the rest."""
 
 
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
     doctor = commands.add_parser("doctor", help="check settings, folder and deployment")
     doctor.set_defaults(run=_doctor)
+    _add_daemon(commands)
     _add_moving(commands)
     functions = commands.add_parser(
         "functions", help="write our functions into a Convex project, ready for npx convex deploy"
@@ -106,6 +108,21 @@ def _add_listener(
     )
     command.set_defaults(run=run)
     return command
+
+
+def _add_daemon(commands: Any) -> None:
+    daemon = commands.add_parser(
+        "daemon",
+        help="what serves all assistants of the folder at once: say whether it runs, end it, be it",
+        description="Without an option this process is the daemon, and stays until it is ended. "
+        "Assistants start one by themselves.",
+    )
+    choice = daemon.add_mutually_exclusive_group()
+    choice.add_argument("--status", action="store_true", help="say whether one runs")
+    choice.add_argument(
+        "--stop", action="store_true", help="end it; the next call of an assistant starts another"
+    )
+    daemon.set_defaults(run=_daemon)
 
 
 def _add_moving(commands: Any) -> None:
@@ -273,6 +290,23 @@ def _doctor(parsed: argparse.Namespace) -> int:
     # What the log would say, the findings say better.
     log_to_stderr("ERROR")
     return asyncio.run(run(print))
+
+
+def _daemon(parsed: argparse.Namespace) -> int:
+    from server.daemon import command
+    from server.daemon.folder import Unavailable
+    from server.settings import Settings
+
+    settings = Settings.from_environment()
+    try:
+        if parsed.status:
+            return command.show_status(settings, print)
+        if parsed.stop:
+            return command.stop(settings, print)
+        return command.stay(settings, print, _say)
+    except Unavailable as error:
+        _say(f"convex-memory: {error}")
+        return 2
 
 
 def _export(parsed: argparse.Namespace) -> int:

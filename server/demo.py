@@ -39,7 +39,8 @@ def _server(folder: str) -> StdioServerParameters:
     return StdioServerParameters(
         command=sys.executable,
         args=["-m", "convex_memory"],
-        env={"MEMORY_DATA_DIR": folder},
+        # What has stopped has to have stopped: no daemon goes on behind it.
+        env={"MEMORY_DATA_DIR": folder, "MEMORY_DAEMON": "off"},
         cwd=package,
     )
 

@@ -13,6 +13,7 @@ from convex_memory.errors import ConfigurationError
 from server import convex_checks, folder_checks
 from server.app import application_version
 from server.auth import checks as auth_checks
+from server.daemon import command as daemon
 from server.finding import Finding
 from server.settings import APPLICATION, Settings
 from server.shared import embedder_of, open_deployment
@@ -60,7 +61,7 @@ async def _examine() -> tuple[list[Finding], Settings | None]:
     findings.append(
         Finding("settings", True, f"{len(tools)} tools of {', '.join(settings.toolsets)}")
     )
-    findings.append(_embedder(settings))
+    findings += [_embedder(settings), daemon.finding(settings)]
     findings += await auth_checks.examine(settings)
     try:
         deployment = open_deployment(_hurried(settings))

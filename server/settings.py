@@ -1,4 +1,4 @@
-"""Settings: the only place that reads the environment.
+"""Settings: what the environment says, checked.
 
 Every setting fits in the `env` of an `mcp.json`, and every default works.
 """
@@ -6,7 +6,6 @@ Every setting fits in the `env` of an `mcp.json`, and every default works.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -39,15 +38,19 @@ from convex_memory.limits import (
     VECTOR_DIMENSION_MAX,
     VECTOR_DIMENSION_MIN,
 )
+from server import environment as variables
+from server.environment import APPLICATION as APPLICATION
+from server.environment import is_off
 from tools import DEFAULT_TOOLSETS, TOOLSETS
 
-APPLICATION: Final = "convex-memory"
 NOTIFY: Final = "notify"
 """The schedule action that tells subscribed clients."""
 TASK_GRACE_MS_DEFAULT: Final = 1000
 """How long a call is waited for before it becomes a task."""
 TASK_LEASE_MS_DEFAULT: Final = 10_000
 """How long a server may be silent before others take over what it was doing."""
+DAEMON_IDLE_MS_DEFAULT: Final = 600_000
+"""How long a daemon that nobody uses stays: ten minutes."""
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -99,6 +102,8 @@ class Settings(BaseModel):
     task_grace_ms: int = TASK_GRACE_MS_DEFAULT
     task_lease_ms: int = TASK_LEASE_MS_DEFAULT
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
+    daemon: bool = True
+    daemon_idle_ms: int = DAEMON_IDLE_MS_DEFAULT
 
     @property
     def embedded(self) -> bool:
@@ -116,11 +121,7 @@ class Settings(BaseModel):
         Raises:
             ConfigurationError: One or more settings are wrong; the message names each.
         """
-        given = {
-            name: value.strip()
-            for name, value in (os.environ if environment is None else environment).items()
-            if value.strip()
-        }
+        given = variables.given(environment)
         problems: list[str] = []
         values: dict[str, Any] = {}
         for variable, (field, read) in VARIABLES.items():
@@ -139,9 +140,7 @@ class Settings(BaseModel):
 
 def default_data_dir() -> Path:
     """Return this platform's folder for an application's data."""
-    from platformdirs import user_data_path
-
-    return user_data_path(APPLICATION, appauthor=False)
+    return Path(variables.default_data_dir())
 
 
 _PAIRS: Final = (
@@ -234,7 +233,7 @@ def _flag(value: str) -> bool:
     lowered = value.lower()
     if lowered in ("1", "true", "yes", "on"):
         return True
-    if lowered in ("0", "false", "no", "off"):
+    if is_off(value):
         return False
     raise ValueError(f"must be true or false, not {value[:40]!r}")
 
@@ -339,5 +338,7 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "MEMORY_TASK_GRACE_MS": ("task_grace_ms", _whole(0)),
     "MEMORY_TASK_LEASE_MS": ("task_lease_ms", _whole(500)),
     "MEMORY_LOG_LEVEL": ("log_level", _level),
+    variables.DAEMON: ("daemon", _flag),
+    variables.DAEMON_IDLE_MS: ("daemon_idle_ms", _whole(0)),
 }
 """Variable → field and how its text is read."""

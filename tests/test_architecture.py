@@ -62,14 +62,14 @@ def test_modules_and_functions_can_be_read() -> None:
     assert long == []
 
 
-def test_only_the_settings_read_the_environment() -> None:
+def test_only_one_module_reads_the_environment() -> None:
     readers = {
         path.relative_to(ROOT).as_posix()
         for path in modules()
         if "os.environ" in path.read_text(encoding="utf-8")
         or "getenv" in path.read_text(encoding="utf-8")
     }
-    assert readers <= {"server/settings.py"}
+    assert readers <= {"server/environment.py"}
 
 
 def test_only_the_command_knows_the_conformance_fixtures() -> None:

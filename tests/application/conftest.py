@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from server.settings import Settings
 from tests.application.connections import Caller, connected, settings_in
+from tests.application.daemons import daemons_in
+
+LEAVING_SECONDS_MAX = 20
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,3 +38,14 @@ async def caller(request: pytest.FixtureRequest, settings: Settings) -> AsyncIte
     """An assistant over each transport and each era, paired to keep the suite short."""
     async with connected(str(request.param), settings) as caller:
         yield caller
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_daemon_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """End with no daemon in any folder of a test."""
+    yield
+    folders = str(tmp_path_factory.getbasetemp())
+    until = time.monotonic() + LEAVING_SECONDS_MAX
+    while (left := daemons_in(folders)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert left == []

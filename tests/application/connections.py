@@ -6,8 +6,8 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -28,7 +28,11 @@ from server.transports import streamable_http
 ROOT: Final = Path(__file__).parents[2]
 HTTP_URL: Final = "http://127.0.0.1:8000/mcp"
 IN_PROCESS: Final = ("memory/2026", "http/2025", "memory/2025", "http/2026")
-EVERYWHERE: Final = (*IN_PROCESS, "stdio/2026", "stdio/2025")
+EVERYWHERE: Final = (*IN_PROCESS, "stdio/2026", "stdio/2025", "alone/2025")
+"""`stdio` is the command as it comes, through the daemon; `alone` serves in its own process."""
+ALONE: Final = {"MEMORY_DAEMON": "off"}
+LEAVES_AT_ONCE: Final = {"MEMORY_DAEMON_IDLE_MS": "0"}
+"""A daemon that ends with its last host: no test leaves one behind."""
 ANSWER_TIMEOUT_S: Final = 60
 FOLDER: Final = "memory"
 
@@ -113,7 +117,10 @@ async def connected(leg: str, settings: Settings) -> AsyncIterator[Caller]:
             )
             yield Caller(client)
     else:
-        async with over_stdio({"MEMORY_DATA_DIR": str(settings.data_dir)}, mode=mode) as caller:
+        environment = {"MEMORY_DATA_DIR": str(settings.data_dir)}
+        if transport == "alone":
+            environment |= ALONE
+        async with over_stdio(environment, mode=mode) as caller:
             yield caller
 
 
@@ -129,7 +136,12 @@ async def over_stdio(
     parameters = StdioServerParameters(
         command=command,
         args=list(arguments),
-        env={"PYTHONWARNINGS": "error", "MEMORY_EMBEDDER": "off", **environment},
+        env={
+            "PYTHONWARNINGS": "error",
+            "MEMORY_EMBEDDER": "off",
+            **LEAVES_AT_ONCE,
+            **environment,
+        },
         cwd=ROOT,
     )
     # What the server logs belongs to no test's output.
@@ -165,3 +177,14 @@ def stored_in(tmp_path: Path) -> dict[str, list[tuple[Any, ...]]]:
             name: connection.execute(f'SELECT * FROM "{name}"').fetchall()
             for (name,) in tables.fetchall()
         }
+
+
+@contextmanager
+def nobody_can_write(tmp_path: Path) -> Iterator[None]:
+    """Keep every write in flight while the block runs."""
+    connection = sqlite3.connect(tmp_path / FOLDER / DATABASE_NAME, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        connection.close()

@@ -13,7 +13,7 @@ import anyio
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from tests.application.connections import ROOT
+from tests.application.connections import LEAVES_AT_ONCE, ROOT
 
 ANSWER_TIMEOUT_S: Final = 30
 LINE_BYTES_MAX: Final = 64 << 20
@@ -117,7 +117,7 @@ async def wire_to(
         process = await anyio.open_process(
             [sys.executable, *command],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            env={**os.environ, "PYTHONPATH": str(ROOT), **LEAVES_AT_ONCE, **environment},
             stderr=nowhere.fileno() if stderr is None else stderr,
         )
     async with process:

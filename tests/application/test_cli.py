@@ -21,7 +21,14 @@ from mcp.client.streamable_http import streamable_http_client
 
 from server.auth.tokens import line_for
 from server.cli import main
-from tests.application.connections import FOLDER, ROOT, Caller, connected, settings_in
+from tests.application.connections import (
+    FOLDER,
+    LEAVES_AT_ONCE,
+    ROOT,
+    Caller,
+    connected,
+    settings_in,
+)
 
 START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 20
@@ -34,6 +41,8 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith(("CONVEX_", "MEMORY_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("MEMORY_DATA_DIR", str(tmp_path / FOLDER))
+    for name, value in LEAVES_AT_ONCE.items():
+        monkeypatch.setenv(name, value)
 
 
 async def _save_something(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 from convex_memory.embedded import DATABASE_NAME
 from convex_memory.text import message_text
 from server.settings import Settings
-from tests.application.connections import FOLDER, Caller, connected, over_stdio
+from tests.application.connections import ALONE, FOLDER, Caller, connected, over_stdio
 from tests.application.stdio_wire import Wire, wire_to
 
 pytestmark = [pytest.mark.anyio, pytest.mark.synced]
@@ -26,7 +26,8 @@ KILLS_SOAK = 50
 
 
 def environment(tmp_path: Path) -> dict[str, str]:
-    return {"MEMORY_DATA_DIR": str(tmp_path / FOLDER)}
+    # Each server a process of its own: that is what this is about.
+    return {"MEMORY_DATA_DIR": str(tmp_path / FOLDER), **ALONE}
 
 
 def kept_in(tmp_path: Path) -> dict[str, str]:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from server.idempotency import META_KEY
 from server.settings import Settings
-from tests.application.connections import ROOT, Caller, connected, settings_in
+from tests.application.connections import LEAVES_AT_ONCE, ROOT, Caller, connected, settings_in
 from tests.bridge.serving import BRIDGE, Bridge, bridge
 
 pytestmark = pytest.mark.anyio
@@ -274,6 +274,7 @@ async def test_the_command_says_once_on_stderr_what_is_slower(
             "CONVEX_URL": mastra.url,
             "CONVEX_ADMIN_KEY": mastra.admin_key,
             "MEMORY_DATA_DIR": str(tmp_path / "unused"),
+            **LEAVES_AT_ONCE,
         },
         cwd=ROOT,
     )

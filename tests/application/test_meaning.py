@@ -19,7 +19,7 @@ from mcp.client.stdio import stdio_client
 from convex_memory.embedded import DATABASE_NAME, EmbeddedDeployment
 from convex_memory.embedders import open_embedder
 from convex_memory.indexing import EmbeddingRunner
-from tests.application.connections import FOLDER, ROOT, Caller, connected, settings_in
+from tests.application.connections import ALONE, FOLDER, ROOT, Caller, connected, settings_in
 
 pytestmark = pytest.mark.anyio
 
@@ -198,7 +198,7 @@ async def killed_while_it_embeds(tmp_path: Path, kill: int) -> None:
     parameters = StdioServerParameters(
         command=sys.executable,
         args=["-m", "convex_memory"],
-        env={"MEMORY_DATA_DIR": str(tmp_path / FOLDER)},
+        env={"MEMORY_DATA_DIR": str(tmp_path / FOLDER), **ALONE},
         cwd=ROOT,
     )
     with open(os.devnull, "w", encoding="utf-8") as nowhere:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.application.connections import FOLDER, stored_in
+from tests.application.connections import ALONE, FOLDER, nobody_can_write, stored_in
 from tests.application.stdio_wire import MODERN, MODERN_META, Wire, wire_to
 
 pytestmark = pytest.mark.anyio
@@ -36,8 +36,12 @@ sys.exit(main())
 """
 
 
-def environment(tmp_path: Path) -> dict[str, str]:
-    return {"MEMORY_DATA_DIR": str(tmp_path / FOLDER), "MEMORY_EMBEDDER": "off"}
+WAYS: dict[str, dict[str, str]] = {"through the daemon": {}, "alone": ALONE}
+either_way = pytest.mark.parametrize("way", WAYS)
+
+
+def environment(tmp_path: Path, way: str = "through the daemon") -> dict[str, str]:
+    return {"MEMORY_DATA_DIR": str(tmp_path / FOLDER), "MEMORY_EMBEDDER": "off", **WAYS[way]}
 
 
 def call_frame(tool: str, arguments: str, request_id: str = "77") -> bytes:
@@ -84,10 +88,11 @@ BROKEN: dict[str, tuple[bytes, Any, str]] = {
 }
 
 
+@either_way
 async def test_what_is_not_a_message_is_answered_and_the_connection_goes_on(
-    tmp_path: Path,
+    tmp_path: Path, way: str
 ) -> None:
-    async with wire_to(environment(tmp_path)) as wire:
+    async with wire_to(environment(tmp_path, way)) as wire:
         await wire.initialize()
         await wire.call("cache_set", key="kept", value=1)
         before = stored_in(tmp_path)
@@ -173,8 +178,11 @@ async def test_deep_metadata_is_refused_before_it_could_break_an_answer(tmp_path
         assert len(result["structuredContent"]["messages"]) == 1
 
 
-async def test_a_probe_before_the_handshake_does_not_decide_the_era(tmp_path: Path) -> None:
-    async with wire_to(environment(tmp_path)) as wire:
+@either_way
+async def test_a_probe_before_the_handshake_does_not_decide_the_era(
+    tmp_path: Path, way: str
+) -> None:
+    async with wire_to(environment(tmp_path, way)) as wire:
         for _ in range(2):
             discovered = await wire.request("server/discover", _meta=MODERN_META)
             assert MODERN in discovered["supportedVersions"]
@@ -200,7 +208,9 @@ async def test_nothing_but_the_protocol_reaches_the_wire(tmp_path: Path) -> None
     log = tmp_path / "log"
     with log.open("wb") as stderr:
         async with wire_to(
-            environment(tmp_path), command=("-c", NOISY_SERVER), stderr=stderr.fileno()
+            {**environment(tmp_path), **ALONE},
+            command=("-c", NOISY_SERVER),
+            stderr=stderr.fileno(),
         ) as wire:
             await wire.initialize()
             for count in (1, 2):
@@ -212,10 +222,11 @@ async def test_nothing_but_the_protocol_reaches_the_wire(tmp_path: Path) -> None
         assert said.count(stray) == 2
 
 
+@either_way
 async def test_calls_in_flight_are_finished_when_the_client_is_slow_to_read(
-    tmp_path: Path,
+    tmp_path: Path, way: str
 ) -> None:
-    async with wire_to(environment(tmp_path)) as wire:
+    async with wire_to(environment(tmp_path, way)) as wire:
         await wire.initialize()
         text = json.dumps("x" * 100_000)
         await wire.call("cache_set", key="k", value="x" * 100_000)
@@ -229,6 +240,22 @@ async def test_calls_in_flight_are_finished_when_the_client_is_slow_to_read(
             assert json.dumps(message["result"]["structuredContent"]["value"]) == text
             seen.add(message["id"])
         assert seen == set(range(1000, 1060))
+
+
+@either_way
+async def test_what_was_not_answered_when_the_client_leaves_is_refused(
+    tmp_path: Path, way: str
+) -> None:
+    async with wire_to(environment(tmp_path, way)) as wire:
+        await wire.initialize()
+        await wire.call("cache_set", key="k", value=1)
+        with nobody_can_write(tmp_path):
+            await wire.send(call_frame("cache_increment", '{"key":"n"}'))
+            await _answers_still(wire)
+            [line] = (await wire.end()).splitlines()
+    told = json.loads(line)
+    assert (told["id"], told["error"]["code"]) == (77, -32000)
+    assert wire.process.returncode == 0
 
 
 async def test_an_unwritable_folder_is_told_in_the_answer_and_the_server_goes_on(

@@ -64,11 +64,11 @@ def over_http(outside: Judges, era: str, url: str, token: str = TOKEN) -> Inspec
 
 
 def over_stdio(outside: Judges, era: str, folder: Path, *settings: str) -> Inspector:
-    given = (f"MEMORY_DATA_DIR={folder}", "MEMORY_EMBEDDER=off", *settings)
+    ours = (f"MEMORY_DATA_DIR={folder}", "MEMORY_EMBEDDER=off", "MEMORY_DAEMON_IDLE_MS=0")
     return Inspector(
         outside,
         era,
-        *(word for each in given for word in ("-e", each)),
+        *(word for each in (*ours, *settings) for word in ("-e", each)),
         *("--cwd", str(ROOT)),
         target=(sys.executable, "-m", "convex_memory"),
     )

@@ -60,7 +60,11 @@ def test_an_installed_copy_starts_anywhere(wheel: Path, tmp_path: Path) -> None:
             "import sys; from convex_memory.__main__ import main; sys.exit(main())",
         ],
         cwd=elsewhere,
-        env={"MEMORY_DATA_DIR": str(tmp_path / "data"), "PATH": os.defpath},
+        env={
+            "MEMORY_DATA_DIR": str(tmp_path / "data"),
+            "MEMORY_DAEMON_IDLE_MS": "0",
+            "PATH": os.defpath,
+        },
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
