@@ -151,7 +151,7 @@ def shared_over(deployment: Deployment, settings: Settings) -> Shared:
         poll_ms=POLL_MS_EMBEDDED if settings.embedded else FEED_MS_REMOTE,
     )
     asks = settings.http_tokens is not None or settings.oauth_issuer is not None
-    subscriptions = Subscriptions(feed, None if asks else settings.resource_id)
+    subscriptions = Subscriptions(feed, tells_of_nobodys=not asks)
     return Shared(deployment, capabilities, indexing, feed, subscriptions)
 
 

@@ -93,13 +93,13 @@ class Subscriptions:
 
     Args:
         feed: Tells what was written; without it only what is published here is heard.
-        nobodys: The resource that sees what belongs to nobody, such as schedules; None where
-            callers are principals, who do not.
+        tells_of_nobodys: Whether everybody hears of what belongs to nobody, such as schedules.
+            Principals do not see it.
     """
 
-    def __init__(self, feed: ChangeFeed | None = None, nobodys: str | None = None) -> None:
+    def __init__(self, feed: ChangeFeed | None = None, *, tells_of_nobodys: bool = False) -> None:
         self._feed = feed
-        self._nobodys = nobodys
+        self._tells_of_nobodys = tells_of_nobodys
         self._listeners: dict[str, _Listeners] = {}
         self._sessions: dict[int, _Session] = {}
         self._closed = False
@@ -213,12 +213,11 @@ class Subscriptions:
             await self._tell_everything()
             return
         # Each but once: an event says that something changed, not how often.
-        events: dict[tuple[str, ServerEvent], None] = {}
+        events: dict[tuple[str | None, ServerEvent], None] = {}
         for change in changes:
-            owner = change.get("resourceId") or await self._owner(change) or self._nobodys
-            if owner is None:
-                continue
-            for uri in {**_uris_of(change), **_uris_of(change, namespace_of(owner))}:
+            owner = change.get("resourceId") or await self._owner(change)
+            named = {} if owner is None else _uris_of(change, namespace_of(owner))
+            for uri in {**_uris_of(change), **named}:
                 events[owner, ResourceUpdated(uri=uri)] = None
             if changes_list(change["table"], change["kind"]):
                 events[owner, ResourcesListChanged()] = None
@@ -251,8 +250,9 @@ class Subscriptions:
             event: What changed.
             resource_id: Whose it is; None: nobody's.
         """
-        resource_id = self._nobodys if resource_id is None else resource_id
         if resource_id is None:
+            for each in self._everybody() if self._tells_of_nobodys else ():
+                await self.publish(event, each)
             return
         if (listeners := self._listeners.get(resource_id)) is not None:
             await listeners.bus.publish(event)
@@ -268,6 +268,9 @@ class Subscriptions:
             except (anyio.BrokenResourceError, anyio.ClosedResourceError, TimeoutError):
                 logger.debug("a client that subscribed is gone, or does not read")
                 self._forget(key)
+
+    def _everybody(self) -> set[str]:
+        return {*self._listeners, *(session.resource_id for session in self._sessions.values())}
 
 
 def _uris_of(change: Change, namespace: str = "") -> dict[str, None]:

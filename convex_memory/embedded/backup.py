@@ -160,7 +160,8 @@ def _alone(database: Path) -> sqlite3.Connection | None:
         if is_busy(error):
             raise ConfigurationError(
                 f"Another program has the memory in {database.parent} open; nothing was changed. "
-                "Close the assistants and servers that use it, then run this again."
+                "Close the assistants and servers that use it, end their daemon (convex-memory "
+                "daemon --stop), then run this again."
             ) from error
         if is_damaged(error):
             return None

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 PER_HOST: Final = frozenset(
     {
+        "resource_id",
         "toolsets",
         "cache_prefix",
         "cache_ttl_ms",
@@ -30,8 +31,7 @@ PER_HOST: Final = frozenset(
         "daemon_idle_ms",
     }
 )
-"""Settings in which the hosts of one `Shared` may differ. Every other decides what is opened; whose
-memory it is too, since who is told of changes is told of those of one resource."""
+"""Settings in which the hosts of one `Shared` may differ. Every other decides what is opened."""
 
 
 class SharedPool:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ from server.daemon.conversation import Conversation, refusal
 from server.daemon.folder import Folder, Unavailable
 from server.daemon.handshake import Hello
 from server.daemon.hearing import HEARERS, DaemonLog, Hearers
-from server.daemon.pool import PER_HOST
+from server.daemon.pool import PER_HOST, SharedPool
 from server.daemon.reaching import NotRunning, reach
 from server.daemon.starting import LOG_BYTES_MAX, put_aside
 from server.settings import VARIABLES, Settings, default_data_dir
@@ -290,6 +291,22 @@ def test_a_handshake_says_what_it_was_told() -> None:
 
 
 # --- Settings
+
+
+async def test_hosts_of_several_resources_share_what_is_opened(tmp_path: Path) -> None:
+    mara = Settings(data_dir=tmp_path, embedder="off", resource_id="mara")
+    ilan = mara.model_copy(update={"resource_id": "ilan", "toolsets": ("memory",)})
+    reader = mara.model_copy(update={"read_only": True})
+    async with anyio.create_task_group() as tasks:
+        pool = SharedPool(tasks)
+        async with (
+            pool.use(mara, Hearers()) as of_mara,
+            pool.use(ilan, Hearers()) as of_ilan,
+            pool.use(reader, Hearers()) as of_reader,
+        ):
+            assert of_mara is of_ilan
+            assert of_reader is not of_mara
+        pool.close()
 
 
 def test_the_variables_are_those_of_the_settings() -> None:
