@@ -29,6 +29,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from convex_memory.deployment import Deployment, Kind
+from convex_memory.embedded.admission import Admission
 from convex_memory.embedded.http_requests import (
     INSTANCE_NAME,
     Call,
@@ -54,6 +55,8 @@ from convex_memory.values import Value, check, to_wire
 
 VERSION_TEXT: Final = "convex-memory"
 RUNNING_TEXT: Final = "This Convex deployment is running. See https://docs.convex.dev/."
+REQUESTS_MAX: Final = 512
+"""Requests answered at a time; others are refused, and nothing of them is executed."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -139,8 +142,10 @@ async def serve(
     Raises:
         ConfigurationError: The address cannot be bound, or the key cannot be used.
     """
-    app = create_app(deployment, admin_key=admin_key)
-    await run_app(app, host=host, port=port, on_started=on_started)
+    app = Admission(
+        create_app(deployment, admin_key=admin_key), requests_max=REQUESTS_MAX, refuse=_overloaded
+    )
+    await run_app(app, host=host, port=port, on_started=on_started, drain=app.drain)
 
 
 class _FunctionApi:
@@ -276,6 +281,11 @@ def _refusal_of(error: Exception, request_id: str) -> Refused:
         "InternalServerError",
         f"[Request ID: {request_id}] Your request couldn't be completed. Try again later.",
     )
+
+
+def _overloaded(why: str) -> Response:
+    body = to_wire({"code": "Overloaded", "message": why})
+    return Response(body, 503, media_type="application/json")
 
 
 def _json(status: int, text: str, request_id: str) -> Response:
