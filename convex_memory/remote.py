@@ -47,7 +47,9 @@ from convex_memory.remote_exchange import (
     AnswerTooLong,
     Broken,
     Connections,
+    Exchange,
     Outgoing,
+    Reply,
     UnusableAddress,
 )
 from convex_memory.values import Value, check
@@ -86,6 +88,7 @@ class RemoteDeployment:
         transport: What carries requests instead of such connections; closed with this.
         clock: Seconds, monotonic.
         sleep: Waits that many seconds.
+        observe: Told of every request, in the context of its caller.
 
     Raises:
         ConfigurationError: The URL, the key or the timeout cannot be used.
@@ -100,6 +103,7 @@ class RemoteDeployment:
         transport: httpx2.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        observe: Callable[[Exchange], None] | None = None,
     ) -> None:
         self._url = _base_url(url)
         self._admin_key = _usable_key(admin_key)
@@ -111,6 +115,7 @@ class RemoteDeployment:
         self._transport = transport
         self._clock = clock
         self._sleep = sleep
+        self._observe = observe
         self._given: Connections | None = None
         self._pools: dict[asyncio.AbstractEventLoop, Connections] = {}
         self._closed = False
@@ -255,7 +260,7 @@ class RemoteDeployment:
             async with asyncio.timeout(remaining):
                 connections = await self._connections()
                 sending.tries += 1
-                reply = await connections.send(outgoing)
+                reply = await self._exchanged(connections, outgoing, sending)
                 sending.status = reply.status
                 read = partial(read_answer, called, reply)
                 large = len(reply.content) > _THREAD_BYTES
@@ -268,6 +273,22 @@ class RemoteDeployment:
             return too_long(called)
         except UnusableAddress:
             return Failed(ConfigurationError(f"{self._url} is no address that can be called."))
+
+    async def _exchanged(
+        self, connections: Connections, outgoing: Outgoing, sending: _Sending
+    ) -> Reply:
+        if self._observe is None:
+            return await connections.send(outgoing)
+        epoch_ns, began_ns = time.time_ns(), time.perf_counter_ns()
+        status, received = None, 0
+        try:
+            reply = await connections.send(outgoing)
+            status, received = reply.status, len(reply.content)
+            return reply
+        finally:
+            took_ns = time.perf_counter_ns() - began_ns
+            sent = len(outgoing.body)
+            self._observe(Exchange(sending.tries, status, sent, received, epoch_ns, took_ns))
 
     async def _connections(self) -> Connections:
         if self._transport is not None:

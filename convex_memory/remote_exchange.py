@@ -55,6 +55,27 @@ class Reply:
     content: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What can be seen from outside of one request: times and sizes, no content.
+
+    Args:
+        tries: Which try of its call it was, from 1.
+        status: Of the answer; None where none came.
+        sent_bytes: Size of its body.
+        received_bytes: Size of the answer's body.
+        began_ns: When, in nanoseconds since the epoch.
+        took_ns: How long.
+    """
+
+    tries: int
+    status: int | None
+    sent_bytes: int
+    received_bytes: int
+    began_ns: int
+    took_ns: int
+
+
 class Broken(Exception):
     """The exchange ended without a whole answer.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from convex_memory.deployment import NATIVE_VECTOR_ACTION, Kind
+from convex_memory.embedded.observed import observed
 from convex_memory.errors import (
     DeploymentTimeout,
     FunctionError,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from convex_memory.embedded.documents import Documents
     from convex_memory.embedded.engine import Engine
     from convex_memory.embedded.functions.function import Function
+    from convex_memory.embedded.observed import Observe
 
 DATABASE_NAME: Final = "memory.db"
 ADMIN_KEY_NAME: Final = "admin.key"
@@ -34,11 +36,19 @@ class EmbeddedDeployment:
     Args:
         folder: Where the database lives; made when missing. A local disk, not a network share.
         now_ms: The clock, in milliseconds since the epoch.
+        observe: Told of every function that ran, in the context of its caller.
     """
 
-    def __init__(self, folder: Path | str, *, now_ms: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        *,
+        now_ms: Callable[[], float] | None = None,
+        observe: Observe | None = None,
+    ) -> None:
         self.folder = Path(folder)
         self._now_ms = now_ms
+        self._observe = observe
         self._engine: Engine | None = None
         self._functions: Mapping[str, Function] = {}
         self._expire: Callable[[Documents], None]
@@ -81,11 +91,13 @@ class EmbeddedDeployment:
             self._expire(documents)
             return function.handler(documents, admitted)
 
+        reads = function.reads(admitted)
         try:
-            async with asyncio.timeout(timeout_ms / 1000 if timeout_ms else None):
-                if function.reads(admitted):
-                    return await _answer(engine.read(work, small=function.small(admitted)))
-                return await _answer(engine.write(work))
+            with observed(work, self._observe, writes=not reads) as work:
+                async with asyncio.timeout(timeout_ms / 1000 if timeout_ms else None):
+                    if reads:
+                        return await _answer(engine.read(work, small=function.small(admitted)))
+                    return await _answer(engine.write(work))
         except TimeoutError as error:
             raise DeploymentTimeout(
                 f"{path} gave no answer in {timeout_ms} ms. A write may still have happened."

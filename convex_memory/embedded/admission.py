@@ -28,6 +28,8 @@ class Admission:
         requests_max: How many.
         refuse: What the others are told.
         passes: Requests that are neither counted nor refused, such as probes.
+        lasts: Requests that last as long as the caller likes: none of the number, but waited for
+            at the end as others are.
 
     Attributes:
         in_flight: Requests being answered.
@@ -41,12 +43,15 @@ class Admission:
         requests_max: int,
         refuse: Refuse,
         passes: Callable[[Scope], bool] = lambda scope: False,
+        lasts: Callable[[Scope], bool] = lambda scope: False,
     ) -> None:
         self._app = app
         self._requests_max = requests_max
         self._refuse = refuse
         self._passes = passes
+        self._lasts = lasts
         self.in_flight = 0
+        self._lasting = 0
         self.draining = False
         self._empty = asyncio.Event()
 
@@ -55,7 +60,8 @@ class Admission:
         if scope["type"] != "http" or self._passes(scope):
             await self._app(scope, receive, send)
             return
-        why = self._why_not()
+        lasting = self._lasts(scope)
+        why = self._why_not(lasting)
         if why is not None:
             refusal = self._refuse(why)
             refusal.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
@@ -63,18 +69,24 @@ class Admission:
             refusal.headers["Connection"] = "close"
             await refusal(scope, receive, send)
             return
-        self.in_flight += 1
+        self._count(1, lasting)
         try:
             await self._app(scope, receive, send)
         finally:
-            self.in_flight -= 1
-            if not self.in_flight:
-                self._empty.set()
+            self._count(-1, lasting)
 
-    def _why_not(self) -> str | None:
+    def _count(self, more: int, lasting: bool) -> None:
+        if lasting:
+            self._lasting += more
+        else:
+            self.in_flight += more
+        if not self.in_flight + self._lasting:
+            self._empty.set()
+
+    def _why_not(self, lasting: bool) -> str | None:
         if self.draining:
             return "The server is stopping; nothing was done. Try again in a moment."
-        if self.in_flight >= self._requests_max:
+        if not lasting and self.in_flight >= self._requests_max:
             return (
                 f"The server answers {self._requests_max} requests already, its most; nothing was "
                 "done. Try again in a moment."
@@ -84,6 +96,6 @@ class Admission:
     async def drain(self) -> None:
         """Refuse requests from now on, and return when none is being answered."""
         self.draining = True
-        while self.in_flight:
+        while self.in_flight + self._lasting:
             self._empty.clear()
             await self._empty.wait()

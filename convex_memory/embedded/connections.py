@@ -9,6 +9,7 @@ others nothing, whatever its size; only where every connection is at work is a n
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from dataclasses import dataclass
 from typing import ClassVar, Final
@@ -240,8 +241,10 @@ def room_for(connections_max: int, backlog: int) -> tuple[int, int]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-        soft = most
+        # A sandbox may forbid it.
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            soft = most
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return connections_max, backlog
     backlog = min(backlog, max(16, soft // 4))

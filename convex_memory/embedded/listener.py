@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import socket
 import threading
@@ -24,6 +25,7 @@ CLOSE_SECONDS_MAX: Final = 1
 """How long their connections may take after that, before they are cut."""
 KEEP_ALIVE_SECONDS: Final = 75
 """Longer than callers keep an idle connection, so that they never write into one just closed."""
+_log = logging.getLogger(__name__)
 _BACKLOG: Final = 2048
 _UNTAKEN_MS_MAX: Final = 60_000
 """How long what was sent may wait for the peer's system to take it."""
@@ -72,6 +74,7 @@ async def run_app(
             on_started(url)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            _log.info("Told to stop: what is in flight has %g s to finish", DRAIN_SECONDS_MAX)
             if drain is not None:
                 with anyio.move_on_after(DRAIN_SECONDS_MAX):
                     await drain()

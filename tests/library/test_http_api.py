@@ -20,7 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convex_memory.deployment import Kind
-from convex_memory.embedded.http import create_app, serve
+from convex_memory.embedded.admission import Admission
+from convex_memory.embedded.http import _overloaded, create_app, serve
 from convex_memory.embedded.listener import _listen
 from convex_memory.errors import (
     ConfigurationError,
@@ -38,6 +39,7 @@ from convex_memory.errors import (
     Unauthorized,
 )
 from convex_memory.limits import REQUEST_BODY_BYTES_MAX
+from convex_memory.remote import RemoteDeployment
 from convex_memory.values import Value, check
 
 pytestmark = pytest.mark.anyio
@@ -826,6 +828,9 @@ async def test_serving_answers_at_the_url_it_tells_and_stops_when_cancelled(
     assert capfd.readouterr().out == ""
 
 
+LISTENER = "convex_memory.embedded.listener"
+
+
 class Noticing(logging.Handler):
     """Sets an event when the server says that it shuts down."""
 
@@ -834,7 +839,7 @@ class Noticing(logging.Handler):
         self.event = event
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.getMessage() == "Shutting down":
+        if record.getMessage().startswith("Told to stop"):
             self.event.set()
 
 
@@ -851,9 +856,9 @@ async def test_a_signal_lets_running_calls_finish_and_returns(
 
     deployment.answer = slow
     before = signal.getsignal(number)
-    caplog.set_level(logging.INFO, "uvicorn.error")
+    caplog.set_level(logging.INFO, LISTENER)
     noticing = Noticing(stopping)
-    logging.getLogger("uvicorn.error").addHandler(noticing)
+    logging.getLogger(LISTENER).addHandler(noticing)
     try:
         async with asyncio.timeout(10):
             serving = Serving(deployment)
@@ -864,15 +869,32 @@ async def test_a_signal_lets_running_calls_finish_and_returns(
                 answer = await running
             await serving.task
     finally:
-        logging.getLogger("uvicorn.error").removeHandler(noticing)
+        logging.getLogger(LISTENER).removeHandler(noticing)
 
     assert answer.json()["value"] == "done"
     assert signal.getsignal(number) is before
 
 
 async def test_answers_are_sent_without_waiting_for_acknowledgements() -> None:
-    with await _listen("127.0.0.1", 0) as listener:
+    with await _listen("127.0.0.1", 0, 16) as listener:
         assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+
+
+async def test_more_requests_than_are_answered_are_told_that_nothing_was_done(
+    deployment: Recorded,
+) -> None:
+    app = Admission(create_app(deployment, admin_key=KEY), requests_max=0, refuse=_overloaded)
+    remote = RemoteDeployment(
+        "http://127.0.0.1:3210",
+        KEY,
+        transport=httpx2.ASGITransport(app=app),
+        sleep=lambda seconds: asyncio.sleep(0),
+    )
+    async with remote:
+        # Tried again even where it must not happen twice, for it did not happen.
+        with pytest.raises(Overloaded, match="nothing was done"):
+            await remote.call("mutation", "a:b", {})
+    assert deployment.calls == []
 
 
 async def test_an_address_that_cannot_be_bound_is_a_setting_to_correct(
