@@ -35,6 +35,7 @@ from mcp.types import (
 from convex_memory.errors import ConvexMemoryError, DeploymentError
 from server.auth import current_principal
 from server.auth.scopes import ScopeCheck, scope_of, why_not
+from server.observing import ObserveCalls
 from server.settings import APPLICATION, NOTIFY, Settings
 from server.shared import Callers, Shared, open_shared
 from server.subscriptions import Subscriptions
@@ -133,8 +134,14 @@ def create_server(settings: Settings, shared: Shared | None = None) -> Server[Ca
     # Not `on_call_tool`: that one has no word for an answer that is a task.
     server.add_request_handler("tools/call", CallToolRequestParams, call_tool)
     add_task_methods(server)
+    _observe(server, published)
     server.middleware.append(ScopeCheck())
     return server
+
+
+def _observe(server: Server[Callers], published: Mapping[str, MemoryTool]) -> None:
+    # In place of the SDK's own, which shows the texts of errors.
+    server.middleware[:] = [ObserveCalls([*published, *(each.name for each in prompts.PROMPTS)])]
 
 
 def _why_unknown(name: str, published: Mapping[str, MemoryTool]) -> str:

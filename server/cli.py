@@ -32,12 +32,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         status: int = parsed.run(parsed)
-    except ConvexMemoryError as error:
-        _say(f"convex-memory: {error.message}")
+    except (ConvexMemoryError, ExceptionGroup) as error:
+        found = _inside(error)
+        if not isinstance(found, ConvexMemoryError):
+            raise
+        _say(f"convex-memory: {found.message}")
         return 2
     except KeyboardInterrupt:
         return 130
     return status
+
+
+def _inside(error: Exception) -> Exception:
+    """Return what went wrong, out of the groups in which tasks that run together put it."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,6 +61,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="command", title="commands")
     serve = _add_listener(commands, "serve", "MCP over streamable HTTP at /mcp", 8000, _serve)
     serve.add_argument("--conformance-fixtures", action="store_true", help=argparse.SUPPRESS)
+    serve.add_argument(
+        "--metrics",
+        metavar="[HOST:]PORT",
+        help="also serve metrics for Prometheus, there (HOST: 127.0.0.1)",
+    )
     _add_listener(
         commands,
         "deployment",
@@ -194,6 +209,7 @@ def _serve(parsed: argparse.Namespace) -> int:
     import anyio
 
     from convex_memory.scoped import require_gate
+    from server import telemetry
     from server.app import create_server
     from server.auth.access import HOW_TO_OPEN, for_principals, left_out, open_access
     from server.log import log_to_stderr
@@ -231,13 +247,18 @@ def _serve(parsed: argparse.Namespace) -> int:
                 server,
                 host=parsed.host,
                 deployment=shared.deployment,
+                settings=settings,
+                on_stop=shared.close_streams,
                 names=access.names if access else (),
                 wrappers=access.wrappers if access else (),
                 routes=access.routes if access else (),
             )
-            await streamable_http.serve(app, host=parsed.host, port=parsed.port, on_started=started)
+            await streamable_http.serve(
+                app, host=parsed.host, port=parsed.port, on_started=started, settings=settings
+            )
 
-    anyio.run(run)
+    with telemetry.switched_on(settings, prometheus=parsed.metrics):
+        anyio.run(run)
     return 0
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -52,6 +53,15 @@ TASK_LEASE_MS_DEFAULT: Final = 10_000
 DAEMON_IDLE_MS_DEFAULT: Final = 600_000
 """How long a daemon that nobody uses stays: ten minutes."""
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+HTTP_RATE_DEFAULT: Final = 50
+"""Calls a second that one principal may make."""
+HTTP_CONCURRENCY_DEFAULT: Final = 16
+"""Calls of one principal at a time; as many streams it may listen on."""
+HTTP_REQUESTS_DEFAULT: Final = 256
+"""Requests answered at a time, whoever makes them."""
+HTTP_CONNECTIONS_DEFAULT: Final = 1000
+HTTP_CALL_TIMEOUT_MS_DEFAULT: Final = 120_000
+"""How long one call over HTTP may take."""
 
 
 class NativeIndexSettings(BaseModel):
@@ -104,6 +114,18 @@ class Settings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
     daemon: bool = True
     daemon_idle_ms: int = DAEMON_IDLE_MS_DEFAULT
+    http_hosts: tuple[str, ...] = ()
+    http_origins: tuple[str, ...] = ()
+    http_proxies: tuple[str, ...] = ()
+    http_rate: int | None = None
+    http_concurrency: int | None = None
+    http_requests: int = HTTP_REQUESTS_DEFAULT
+    http_connections: int = HTTP_CONNECTIONS_DEFAULT
+    http_call_timeout_ms: int = HTTP_CALL_TIMEOUT_MS_DEFAULT
+    otel_disabled: bool = False
+    otel_traces: Literal["otlp", "console", "none"] | None = None
+    otel_metrics: Literal["otlp", "console", "none"] | None = None
+    otel_endpoint: str | None = None
 
     @property
     def embedded(self) -> bool:
@@ -288,6 +310,57 @@ def _level(value: str) -> str:
     return value.upper()
 
 
+def _listed(each: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
+    """Read what is separated by commas."""
+
+    def read(value: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(each(part.strip()) for part in value.split(",") if part.strip()))
+
+    return read
+
+
+def _host(value: str) -> str:
+    try:
+        address = urlsplit(f"//{value}")
+        usable = address.netloc == value and address.hostname and "@" not in value
+        # Raises for what is no port.
+        usable = bool(usable) and (address.port is None or address.port > 0)
+    except ValueError:
+        usable = False
+    if not usable or "*" in value:
+        raise ValueError(
+            "must be names that clients use in the address of this server, such as "
+            f"memory.example.com, or with a port; not {value[:80]!r}"
+        )
+    return value.lower()
+
+
+def _origin(value: str) -> str:
+    address = urlsplit(value)
+    plain = value == f"{address.scheme}://{address.netloc}"
+    if value != "*" and (address.scheme not in ("https", "http") or not plain):
+        raise ValueError(
+            "must be origins of web pages, such as https://app.example.com without a path, or *; "
+            f"not {value[:80]!r}"
+        )
+    return value.lower()
+
+
+def _network(value: str) -> str:
+    try:
+        return str(ip_network(value, strict=False))
+    except ValueError:
+        raise ValueError(
+            f"must be addresses or networks such as 10.0.0.0/8, not {value[:80]!r}"
+        ) from None
+
+
+def _exporter(value: str) -> str:
+    if value not in ("otlp", "console", "none"):
+        raise ValueError(f"must be otlp, console or none, not {value[:40]!r}")
+    return value
+
+
 def _native_indexes(value: str) -> dict[str, NativeIndexSettings]:
     try:
         parsed = json.loads(value)
@@ -340,5 +413,17 @@ VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "MEMORY_LOG_LEVEL": ("log_level", _level),
     variables.DAEMON: ("daemon", _flag),
     variables.DAEMON_IDLE_MS: ("daemon_idle_ms", _whole(0)),
+    "MEMORY_HTTP_HOSTS": ("http_hosts", _listed(_host)),
+    "MEMORY_HTTP_ORIGINS": ("http_origins", _listed(_origin)),
+    "MEMORY_HTTP_PROXIES": ("http_proxies", _listed(_network)),
+    "MEMORY_HTTP_RATE": ("http_rate", _whole(0)),
+    "MEMORY_HTTP_CONCURRENCY": ("http_concurrency", _whole(0)),
+    "MEMORY_HTTP_REQUESTS": ("http_requests", _whole(1)),
+    "MEMORY_HTTP_CONNECTIONS": ("http_connections", _whole(16)),
+    "MEMORY_HTTP_CALL_TIMEOUT_MS": ("http_call_timeout_ms", _whole(1)),
+    "OTEL_SDK_DISABLED": ("otel_disabled", _flag),
+    "OTEL_TRACES_EXPORTER": ("otel_traces", _exporter),
+    "OTEL_METRICS_EXPORTER": ("otel_metrics", _exporter),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("otel_endpoint", _text),
 }
 """Variable → field and how its text is read."""

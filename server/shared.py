@@ -30,9 +30,11 @@ from server.auth import current_principal
 from server.background import background_work
 from server.change_feed import POLL_MS_EMBEDDED, ChangeFeed
 from server.change_feed import POLL_MS_REMOTE as FEED_MS_REMOTE
+from server.observing import ObservedDeployment, observe_exchange, observe_transaction
 from server.runs import Runs
 from server.settings import NativeIndexSettings, Settings
 from server.subscriptions import Subscriptions
+from server.telemetry import is_on
 from tools.adapters import Adapters
 from tools.toolset import MemoryTool
 
@@ -114,6 +116,8 @@ class Callers:
 async def open_shared(settings: Settings) -> AsyncIterator[Shared]:
     """Open what callers share, with the work that goes on in the background, and close it."""
     deployment = open_deployment(settings)
+    if is_on():
+        deployment = ObservedDeployment(deployment)
     shared = shared_over(deployment, settings)
     try:
         own = adapters_over(shared, settings, settings.resource_id)
@@ -135,10 +139,11 @@ def open_deployment(settings: Settings) -> Deployment:
             settings.convex_url,
             settings.convex_admin_key.get_secret_value(),
             timeout_ms=settings.request_timeout_ms,
+            observe=observe_exchange if is_on() else None,
         )
     from convex_memory.embedded import EmbeddedDeployment
 
-    return EmbeddedDeployment(settings.data_dir)
+    return EmbeddedDeployment(settings.data_dir, observe=observe_transaction if is_on() else None)
 
 
 def shared_over(deployment: Deployment, settings: Settings) -> Shared:

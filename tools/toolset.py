@@ -20,6 +20,8 @@ from tools.arguments import json_of
 
 logger = logging.getLogger(__name__)
 
+ERROR_META: Final = "convex-memory/error"
+"""Where in `_meta` of a failed call its code is."""
 _SHOWN_INPUT_CHARS: Final = 60
 """How much of a refused value an error repeats."""
 
@@ -177,7 +179,7 @@ def refusal(code: str, message: str, details: Mapping[str, Any] | None = None) -
     return CallToolResult(
         content=[TextContent(type="text", text=f"{code}: {message}")],
         is_error=True,
-        _meta={"convex-memory/error": {"code": code, **({"details": details} if details else {})}},
+        _meta={ERROR_META: {"code": code, **({"details": details} if details else {})}},
     )
 
 

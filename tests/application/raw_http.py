@@ -16,6 +16,7 @@ from convex_memory.embedded.connections import ConnectionLimits
 from convex_memory.embedded.listener import run_app
 
 ANSWER_SECONDS = 20
+JSON = ("Content-Type: application/json", "Accept: application/json, text/event-stream")
 
 
 @dataclass
@@ -87,6 +88,17 @@ def request(
     if body:
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def modern(method: str, name: str = "", /, **params: Any) -> tuple[tuple[str, ...], bytes]:
+    """A request of 2026: headers and body."""
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": meta}}
+    headers = (*JSON, "MCP-Protocol-Version: 2026-07-28", f"Mcp-Method: {method}")
+    return (*headers, f"Mcp-Name: {name}") if name else headers, json.dumps(message).encode()
 
 
 class Site:

@@ -7,8 +7,10 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +31,7 @@ from tests.application.connections import (
     connected,
     settings_in,
 )
+from tests.application.raw_http import modern, request, site_at
 
 START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 20
@@ -93,6 +96,32 @@ def test_serving_where_others_could_reach_it_is_refused(
     assert captured.err.startswith("convex-memory: ")
     assert "loopback" in captured.err
     assert "127.0.0.1" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--host", "0.0.0.0", "--port", "0"], "MEMORY_HTTP_HOSTS"),
+        (["--port", "{taken}"], "in use"),
+        (["--port", "0", "--metrics", "{taken}"], "--metrics cannot listen"),
+        (["--port", "0", "--metrics", "here"], "[HOST:]PORT"),
+    ],
+)
+def test_serving_where_it_cannot_be_served_ends_with_one_line(
+    arguments: list[str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MEMORY_HTTP_TOKENS", "ada=a-token-0123456789")
+    monkeypatch.setenv("MEMORY_EMBEDDER", "off")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        given = [port if each == "{taken}" else each for each in arguments]
+        assert main(["serve", *given]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("convex-memory: ")
+    assert told in line
 
 
 @pytest.mark.parametrize("command", [[], ["serve", "--port", "0"], ["stats"], ["deployment"]])
@@ -252,6 +281,7 @@ def test_serve_lets_in_who_shows_a_token_wherever_it_listens(
             return len((await caller.call("list_threads"))["threads"])
 
     monkeypatch.setenv("MEMORY_HTTP_TOKENS", str(tokens))
+    monkeypatch.setenv("MEMORY_HTTP_HOSTS", "memory.example.com")
     monkeypatch.setenv("MEMORY_TOOLSETS", "memory,schedules")
     with running("serve", "--host", "0.0.0.0", "--port", "0") as (process, said):
         match = re.fullmatch(r"MCP at http://0\.0\.0\.0:(\d+)/mcp\n", said.readline())
@@ -266,6 +296,33 @@ def test_serve_lets_in_who_shows_a_token_wherever_it_listens(
         assert process.stdout is not None
         rest = process.stdout.read() + said.read()
         assert not any(token in rest for token in entries.values())
+
+
+def test_serve_stops_in_time_though_a_stream_is_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SIGTERM with a listener: uvicorn alone would wait for it for ever."""
+    monkeypatch.setenv("MEMORY_SCHEDULE_ACTION", "notify")
+    headers, body = modern(
+        "subscriptions/listen", notifications={"resourceSubscriptions": ["memory://schedules/s"]}
+    )
+
+    async def listen(url: str, process: subprocess.Popen[str]) -> bytes:
+        async with site_at(url) as site:
+            stream = await site.connect()
+            await stream.send(request("POST", "/mcp", *headers, body=body))
+            await stream.reader.readuntil(b"acknowledged")
+            process.send_signal(signal.SIGTERM)
+            return await stream.end()
+
+    with running("serve", "--port", "0") as (process, said):
+        found = re.search(r"http://127\.0\.0\.1:\d+", said.readline())
+        assert found is not None
+        began = time.monotonic()
+        last = asyncio.run(listen(found[0], process))
+        assert process.wait(STOP_TIMEOUT_S) == 0
+        assert time.monotonic() - began < 10
+        assert b'"result"' in last
 
 
 def test_the_deployment_says_where_its_key_is_and_keeps_it_private(tmp_path: Path) -> None:

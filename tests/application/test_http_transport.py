@@ -17,7 +17,7 @@ from convex_memory.limits import REQUEST_BODY_BYTES_MAX
 from server.app import create_server
 from server.settings import Settings
 from server.shared import open_shared
-from server.transports import streamable_http
+from server.transports import readiness, streamable_http
 from tests.application.connections import connected, started, stored_in
 
 pytestmark = pytest.mark.anyio
@@ -76,8 +76,9 @@ async def test_it_says_whether_it_lives_and_is_ready(
 
 
 async def test_it_is_not_ready_while_the_folder_cannot_be_used(
-    http: httpx2.AsyncClient, settings: Settings
+    http: httpx2.AsyncClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(readiness, "KEPT_SECONDS", 0)
     settings.data_dir.write_text("not a folder")
     ready = await http.get("/readyz")
     assert (ready.status_code, ready.json()) == (503, {"ready": False, "code": "configuration"})
