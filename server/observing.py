@@ -25,6 +25,7 @@ from convex_memory.deployment import Deployment, Kind
 from convex_memory.embedded.observed import Transaction
 from convex_memory.errors import ConvexMemoryError
 from convex_memory.remote_exchange import Exchange
+from convex_memory.scoped import GATES
 from convex_memory.values import Value
 from server.auth import current_principal
 from server.log import current_request
@@ -56,6 +57,7 @@ METHODS: Final = frozenset(
 )
 """What a client may call; anything else is `other` in spans and metrics."""
 OK: Final = "ok"
+_GATES: Final = frozenset(GATES.values())
 
 logger = logging.getLogger(__name__)
 _tracer = trace.get_tracer(SCOPE)
@@ -196,11 +198,15 @@ class ObservedDeployment:
         retry: bool | None = None,
     ) -> Value:
         """Run one function (see `Deployment.call`)."""
-        outcome, began = "cancelled", time.perf_counter()
+        outcome, began, name = "cancelled", time.perf_counter(), _function_called(path, args)
         with _tracer.start_as_current_span(
-            f"call {path}",
+            f"call {name}",
             kind=SpanKind.CLIENT,
-            attributes={"convex_memory.function": path, "convex_memory.function.kind": kind},
+            attributes={
+                "convex_memory.function": name,
+                "convex_memory.function.kind": kind,
+                "convex_memory.function.gated": name != path,
+            },
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
@@ -219,11 +225,17 @@ class ObservedDeployment:
             finally:
                 _end(span, outcome)
                 if (measures := measured()) is not None:
-                    measures.call_measures.called(path, outcome, time.perf_counter() - began)
+                    measures.call_measures.called(name, outcome, time.perf_counter() - began)
 
     async def aclose(self) -> None:
         """Close the deployment."""
         await self._deployment.aclose()
+
+
+def _function_called(path: str, args: Mapping[str, Value]) -> str:
+    """Return the path of the function that does the work: not the gate's, but of what is behind."""
+    behind = args.get("path") if path in _GATES else None
+    return behind if isinstance(behind, str) else path
 
 
 def observe_transaction(done: Transaction) -> None:
