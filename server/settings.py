@@ -56,10 +56,10 @@ LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 HTTP_RATE_DEFAULT: Final = 50
 """Calls a second that one principal may make."""
 HTTP_CONCURRENCY_DEFAULT: Final = 16
-"""Calls of one principal at a time; as many streams it may listen on."""
+"""Calls of one principal at a time."""
 HTTP_REQUESTS_DEFAULT: Final = 256
 """Requests answered at a time, whoever makes them."""
-HTTP_CONNECTIONS_DEFAULT: Final = 1000
+HTTP_CONNECTIONS_DEFAULT: Final = 2000
 HTTP_CALL_TIMEOUT_MS_DEFAULT: Final = 120_000
 """How long one call over HTTP may take."""
 

@@ -37,7 +37,7 @@ class ConnectionLimits:
         unread_seconds: How long an answer may wait for a client that reads nothing of it.
     """
 
-    connections_max: int = 1000
+    connections_max: int = 2000
     head_seconds: float = 10
     body_seconds: float = 10
     body_bytes_second: int = 1000

@@ -18,6 +18,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
 from mcp.types import INTERNAL_ERROR
+from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -35,6 +36,8 @@ GUESSES_PER_MINUTE: Final = 30
 KNOWN_SECONDS: Final = 300
 """How long a token that was good is let through though others of its address were not."""
 LISTEN: Final = "subscriptions/listen"
+STREAMS_FOR_EACH_CALL: Final = 4
+"""Streams of notifications one caller may have for each call at a time: clients open several."""
 _IPV6_PREFIX: Final = 64
 """What one customer gets of IPv6: its addresses count as one."""
 
@@ -86,7 +89,7 @@ class CallLimits:
         path: The path whose requests count.
         rate: Calls a second; None for as many as they like.
         concurrency: Calls at a time; None for as many as they like. Listening is not a call that
-            is being answered, and has the same number of its own.
+            is being answered, and has a number of its own, `STREAMS_FOR_EACH_CALL` times that.
         clock: Seconds, monotonic.
     """
 
@@ -120,14 +123,19 @@ class CallLimits:
             if admitted:
                 await self._app(scope, receive, send)
                 return
-        why = f"At most {self._concurrency} calls of one caller are answered at a time."
+        why = f"At most {self._most(scope)} {_kind(scope)} of one caller are answered at a time."
         await too_many("concurrency", why, 1)(scope, receive, send)
+
+    def _most(self, scope: Scope) -> int | None:
+        if self._concurrency is None:
+            return None
+        return self._concurrency * (STREAMS_FOR_EACH_CALL if is_listening(scope) else 1)
 
     @contextmanager
     def _counted(self, caller: str, scope: Scope) -> Iterator[bool]:
-        kind = f"{'listen' if is_listening(scope) else 'call'} {caller}"
+        kind, most = f"{_kind(scope)} {caller}", self._most(scope)
         running = self._running.get(kind, 0)
-        if self._concurrency is not None and running >= self._concurrency:
+        if most is not None and running >= most:
             yield False
             return
         self._running[kind] = running + 1
@@ -196,7 +204,14 @@ class GuessLimits:
 
 def is_listening(scope: Scope) -> bool:
     """Whether a request opens a stream of notifications, which lasts as long as the client."""
-    return Headers(scope=scope).get("mcp-method") == LISTEN
+    headers = Headers(scope=scope)
+    # In the older era the header means nothing, and anything could be behind it.
+    older = headers.get("mcp-protocol-version") in (None, *HANDSHAKE_PROTOCOL_VERSIONS)
+    return headers.get("mcp-method") == LISTEN and not older
+
+
+def _kind(scope: Scope) -> str:
+    return "streams" if is_listening(scope) else "calls"
 
 
 def too_many(reason: str, why: str, wait_seconds: float) -> Response:

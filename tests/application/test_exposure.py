@@ -27,7 +27,14 @@ from server.settings import HTTP_CONCURRENCY_DEFAULT, HTTP_RATE_DEFAULT, Setting
 from server.shared import open_shared
 from server.transports import streamable_http
 from server.transports.hosts import names_of
-from server.transports.limits import BURST_SECONDS, GUESSES_BURST, Buckets, _counted_as
+from server.transports.limits import (
+    BURST_SECONDS,
+    GUESSES_BURST,
+    STREAMS_FOR_EACH_CALL,
+    Buckets,
+    _counted_as,
+    is_listening,
+)
 from server.transports.readiness import Readiness
 from tests.application.connections import settings_in, stored_in
 from tests.application.raw_http import JSON, Answer, Site, listening, modern, request
@@ -146,6 +153,33 @@ async def test_so_many_calls_of_one_caller_at_a_time(tmp_path: Path) -> None:
             assert (await connection.answer()).status == 200
         again = await site.ask("POST", "/mcp", *OLD, bearer(ADA), body=body)
         assert again.status == 200
+
+
+async def test_streams_have_a_number_of_their_own(tmp_path: Path) -> None:
+    headers, body = modern("subscriptions/listen", notifications={"toolsListChanged": True})
+    given = {"http_concurrency": 1, "http_requests": 1, "schedule_action": "notify"}
+    async with served(settings_in(tmp_path, **given)) as (site, _):
+        for _ in range(STREAMS_FOR_EACH_CALL):
+            stream = await site.connect()
+            await stream.send(request("POST", "/mcp", *headers, body=body))
+            await stream.reader.readuntil(b"acknowledged")
+        assert (await site.ask("POST", "/mcp", *headers, body=body)).status == 429
+        # They keep nobody from calling.
+        assert (await site.ask("POST", "/mcp", *OLD, body=call("list_threads"))).status == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "listens"),
+    [
+        ({"mcp-protocol-version": "2026-07-28", "mcp-method": "subscriptions/listen"}, True),
+        ({"mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call"}, False),
+        ({"mcp-protocol-version": "2025-11-25", "mcp-method": "subscriptions/listen"}, False),
+        ({"mcp-method": "subscriptions/listen"}, False),
+    ],
+)
+def test_what_counts_as_listening(headers: dict[str, str], listens: bool) -> None:
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    assert is_listening({"type": "http", "headers": raw}) is listens
 
 
 async def test_over_the_number_of_requests_nothing_queues(tmp_path: Path) -> None:

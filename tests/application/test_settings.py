@@ -38,6 +38,9 @@ def test_nothing_set_means_a_local_folder_and_the_three_default_toolsets() -> No
     assert default_data_dir().name == "convex-memory"
 
 
+HOSTS = ("a.example", "b:8443", "[::1]")
+
+
 @pytest.mark.parametrize(
     ("variable", "text", "field", "value"),
     [
@@ -53,6 +56,18 @@ def test_nothing_set_means_a_local_folder_and_the_three_default_toolsets() -> No
             {"docs": NativeIndexSettings(tableName="t", dimension=3, filterFields=("lang",))},
         ),
         ("CONVEX_CACHE_PREFIX", "mine:", "cache_prefix", "mine:"),
+        ("MEMORY_HTTP_HOSTS", "A.example, b:8443,[::1]", "http_hosts", HOSTS),
+        ("MEMORY_HTTP_ORIGINS", "https://App.example", "http_origins", ("https://app.example",)),
+        ("MEMORY_HTTP_PROXIES", "10.1.0.0/8,::1", "http_proxies", ("10.0.0.0/8", "::1/128")),
+        ("MEMORY_HTTP_RATE", "0", "http_rate", 0),
+        ("MEMORY_HTTP_CONCURRENCY", "3", "http_concurrency", 3),
+        ("MEMORY_HTTP_REQUESTS", "9", "http_requests", 9),
+        ("MEMORY_HTTP_CONNECTIONS", "99", "http_connections", 99),
+        ("MEMORY_HTTP_CALL_TIMEOUT_MS", "5000", "http_call_timeout_ms", 5000),
+        ("OTEL_SDK_DISABLED", "true", "otel_disabled", True),
+        ("OTEL_TRACES_EXPORTER", "console", "otel_traces", "console"),
+        ("OTEL_METRICS_EXPORTER", "none", "otel_metrics", "none"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318", "otel_endpoint", "http://c:4318"),
         ("CONVEX_CACHE_TTL_MS", "0", "cache_ttl_ms", 0),
         ("CONVEX_REQUEST_TIMEOUT_MS", "1500", "request_timeout_ms", 1500),
         ("MEMORY_DATA_DIR", "/some/folder", "data_dir", Path("/some/folder")),
@@ -109,6 +124,14 @@ def test_secrets_never_show() -> None:
         ({"CONVEX_URL": URL, "CONVEX_ADMIN_KEY": " "}, ("CONVEX_ADMIN_KEY is not",)),
         ({"CONVEX_URL": "happy.cloud", "CONVEX_ADMIN_KEY": KEY}, ("CONVEX_URL", "https://")),
         ({"CONVEX_STORAGE_FUNCTION": "storage"}, ("CONVEX_STORAGE_FUNCTION", "storage:handle")),
+        ({"MEMORY_HTTP_HOSTS": "https://a.example"}, ("MEMORY_HTTP_HOSTS", "memory.example.com")),
+        ({"MEMORY_HTTP_HOSTS": "*"}, ("MEMORY_HTTP_HOSTS", "'*'")),
+        ({"MEMORY_HTTP_HOSTS": "a:b"}, ("MEMORY_HTTP_HOSTS", "'a:b'")),
+        ({"MEMORY_HTTP_ORIGINS": "app.example"}, ("MEMORY_HTTP_ORIGINS", "https://")),
+        ({"MEMORY_HTTP_ORIGINS": "https://a.example/app"}, ("MEMORY_HTTP_ORIGINS", "path")),
+        ({"MEMORY_HTTP_PROXIES": "proxy"}, ("MEMORY_HTTP_PROXIES", "10.0.0.0/8")),
+        ({"MEMORY_HTTP_REQUESTS": "0"}, ("MEMORY_HTTP_REQUESTS", "at least 1")),
+        ({"OTEL_TRACES_EXPORTER": "jaeger"}, ("OTEL_TRACES_EXPORTER", "otlp, console or none")),
         ({"CONVEX_CACHE_FUNCTION": ":handle"}, ("CONVEX_CACHE_FUNCTION",)),
         ({"CONVEX_NATIVE_VECTOR_ACTION": "x:"}, ("CONVEX_NATIVE_VECTOR_ACTION",)),
         ({"CONVEX_NATIVE_VECTOR_INDEXES": "{"}, ("JSON object", "tableName")),
