@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -37,7 +39,7 @@ from server.transports.limits import (
 )
 from server.transports.readiness import Readiness
 from tests.application.connections import settings_in, stored_in
-from tests.application.raw_http import JSON, Answer, Site, listening, modern, request
+from tests.application.raw_http import JSON, Answer, Site, listening, modern, request, site_at
 
 pytestmark = pytest.mark.anyio
 
@@ -506,6 +508,32 @@ async def test_told_to_stop_it_finishes_calls_refuses_new_ones_and_is_not_ready(
         slow.go.set()
         assert result_in(await held.answer())["content"][0]["text"] == "slow but done"
         await draining
+
+
+async def test_a_signal_cuts_no_event_stream_that_is_an_answer(tmp_path: Path) -> None:
+    """What the SDK streams events with would end them all half a second after the signal."""
+    slow, settings = Slow(), settings_in(tmp_path)
+    url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    async with open_shared(settings) as shared, anyio.create_task_group() as tasks:
+        server = create_server(settings, shared)
+        slow.install(server)
+        endpoint = streamable_http.create_app(
+            server, host="127.0.0.1", deployment=shared.deployment, settings=settings
+        )
+        tasks.start_soon(
+            partial(
+                streamable_http.serve, endpoint, host="127.0.0.1", port=0, on_started=url.set_result
+            )
+        )
+        async with site_at(await url) as site:
+            held = await site.connect()
+            await held.send(request("POST", "/mcp", *OLD, body=call("cache_get", key="k")))
+            await held.reader.readuntil(b"text/event-stream")
+            await slow.reached(1)
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(0.8)
+            slow.go.set()
+            await held.reader.readuntil(b"slow but done")
 
 
 async def test_a_call_that_is_still_running_at_the_end_says_that_it_was_ended(
