@@ -29,6 +29,19 @@ PER_HOST: Final = frozenset(
         "log_level",
         "daemon",
         "daemon_idle_ms",
+        # Of the endpoint over HTTP alone.
+        "http_hosts",
+        "http_origins",
+        "http_proxies",
+        "http_rate",
+        "http_concurrency",
+        "http_requests",
+        "http_connections",
+        "http_call_timeout_ms",
+        "otel_disabled",
+        "otel_traces",
+        "otel_metrics",
+        "otel_endpoint",
     }
 )
 """Settings in which the hosts of one `Shared` may differ. Every other decides what is opened."""

@@ -293,6 +293,7 @@ def test_a_handshake_says_what_it_was_told() -> None:
 # --- Settings
 
 
+@pytest.mark.anyio
 async def test_hosts_of_several_resources_share_what_is_opened(tmp_path: Path) -> None:
     mara = Settings(data_dir=tmp_path, embedder="off", resource_id="mara")
     ilan = mara.model_copy(update={"resource_id": "ilan", "toolsets": ("memory",)})
