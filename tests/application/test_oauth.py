@@ -37,6 +37,7 @@ from server.auth.issuer import (
 from server.auth.oauth import OAuthTokens
 from server.settings import Settings
 from server.shared import open_shared
+from server.transports import limits
 from tests.application.authorization_server import SECRET, Authority, authority, new_key
 from tests.application.connections import HTTP_URL, Caller
 from tests.application.principals import wire_of
@@ -68,7 +69,11 @@ async def endpoint(settings: Settings, issuer: Authority) -> AsyncIterator[httpx
 
 
 @pytest.fixture
-async def http(settings: Settings, issuer: Authority) -> AsyncIterator[httpx2.AsyncClient]:
+async def http(
+    settings: Settings, issuer: Authority, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[httpx2.AsyncClient]:
+    # Every bad token of a test comes from one address.
+    monkeypatch.setattr(limits, "GUESSES_BURST", 100)
     async with (
         endpoint(settings, issuer) as transport,
         httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as http,
