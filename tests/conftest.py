@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from typing import Final
 
@@ -22,6 +23,11 @@ LONG: Final = (
     "application/test_folder_faults.py",
 )
 """Where files begin that take long with few tests, as those do that start processes."""
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Have one worker more than there are cores: many tests wait for processes they started."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
