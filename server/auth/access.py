@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 
 from starlette.routing import Route
 
-from server.auth.door import Door, Verifier, Wrapper
+from server.auth.door import Door, Verifier
 from server.auth.issuer import Issuer
 from server.auth.oauth import OAuthTokens, metadata_routes, metadata_url
 from server.auth.scopes import scope_of
 from server.auth.tokens import StaticTokens
 from server.settings import Settings
-from server.transports.streamable_http import MCP_PATH
+from server.transports.streamable_http import MCP_PATH, Wrapper
 from tools import select
 
 HOW_TO_OPEN: Final = (

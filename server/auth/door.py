@@ -41,10 +41,6 @@ class Verifier(Protocol):
         ...
 
 
-Wrapper = Callable[[ASGIApp], ASGIApp]
-"""What stands around an ASGI application."""
-
-
 class Door:
     """Lets through only requests to one path that show who makes them.
 
